@@ -85,6 +85,8 @@ def _show_error(request: Request, error: Exception) -> Response:
 
 def _describe(error: Exception) -> tuple[int, str]:
     match error:
+        case HTTPException(detail="Not Found"):
+            return error.status_code, "There is no such page."
         case HTTPException():
             return error.status_code, error.detail
         case Refused():

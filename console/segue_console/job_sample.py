@@ -34,6 +34,7 @@ PER_PLACE = 20  # files
 VALUES = 200  # results whose values are read
 MAX_VALUE_BYTES = 1 << 20
 BINS = 24
+TIMES = 48  # bars of the results over time
 SLOWEST = 10
 TEXTS = 12  # different texts of a field that are counted
 MAX_TEXT = 200  # characters of one
@@ -49,6 +50,16 @@ class VersionUse:
     files: int
     first: datetime | None
     last: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeline:
+    """How many results of the sample were finished over time, by version."""
+
+    first: datetime
+    last: datetime
+    # From first to last, each with the results of each version in the order of the versions.
+    bars: tuple[tuple[int, ...], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +84,7 @@ class JobSample:
     is_whole: bool  # they are all that there are
     versions: tuple[VersionUse, ...]  # the latest first
     slowest: tuple[tuple[str, float], ...]  # URI and seconds
+    timeline: Timeline | None  # None if no result says when it was finished
     values: int  # results that were read
     distributions: tuple[Distribution, ...]
     more: int = 0  # fields whose distributions are left out
@@ -89,17 +101,17 @@ def sample_job(stack: Stack, job: str) -> JobSample:
             if entry.job != job or entry.state is not State.DONE:
                 continue
             uses[fingerprint].append(entry.finished_at)
-            if fingerprint not in graph.accepted[job]:
-                continue
-            if entry.seconds is not None:
+            if entry.seconds is not None and fingerprint in graph.accepted[job]:
                 slow.append((record.uri, entry.seconds))
     values = _read_values(stack, records, job)
+    versions = _sum_versions(graph, job, uses)
     distributions = tuple(find_distributions(values))
     return JobSample(
         files=len(records),
         is_whole=is_whole,
-        versions=_sum_versions(graph, job, uses),
+        versions=versions,
         slowest=tuple(sorted(slow, key=lambda one: -one[1])[:SLOWEST]),
+        timeline=_build_timeline([uses[version.fingerprint] for version in versions]),
         values=len(values),
         distributions=distributions[:FIELDS],
         more=max(len(distributions) - FIELDS, 0),
@@ -136,6 +148,22 @@ def _sum_versions(
             )
         )
     return tuple(sorted(versions, key=lambda v: v.last.timestamp() if v.last else 0, reverse=True))
+
+
+def _build_timeline(versions: Sequence[Sequence[datetime | None]]) -> Timeline | None:
+    """Count the results of each version in equal parts of the time from the first to the last."""
+    known = [[at for at in times if at is not None] for times in versions]
+    every = [at for times in known for at in times]
+    if not every:
+        return None
+    first, last = min(every), max(every)
+    length_s = (last - first).total_seconds()
+    bars = [[0] * len(known) for _ in range(TIMES if length_s else 1)]
+    for version, times in enumerate(known):
+        for at in times:
+            place = int((at - first).total_seconds() / length_s * TIMES) if length_s else 0
+            bars[min(place, len(bars) - 1)][version] += 1
+    return Timeline(first=first, last=last, bars=tuple(map(tuple, bars)))
 
 
 def _read_values(stack: Stack, records: Sequence[Record], job: str) -> list[tuple[str, Any]]:

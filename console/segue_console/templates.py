@@ -21,6 +21,13 @@ from segue import text
 from segue.printable import escape, escape_lines
 
 
+def format_value(value: float) -> str:
+    """Format a number of a result with four significant digits, and the whole of an integer."""
+    if abs(value) < 1e15 and (float(value).is_integer() or abs(value) >= 1e4):
+        return f"{value:,.0f}"
+    return f"{value:,.4g}"
+
+
 def format_time(at: datetime | float | None) -> Markup:
     """Return an element with a time, which a script shows in the reader's time zone."""
     if at is None:
@@ -60,11 +67,13 @@ def load_environment() -> jinja2.Environment:
         finalize=lambda value: escape_lines(value) if type(value) is str else value,
     )
     environment.filters |= {
+        "cost": text.format_cost,
         "count": text.format_count,
         "duration": text.format_duration,
         "number": text.format_number,
         "size": text.format_size,
         "time": format_time,
+        "value": format_value,
         "printable": escape,
         "field": quote_field,
     }

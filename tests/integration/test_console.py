@@ -52,6 +52,29 @@ jobs:
     needs: {media: source}
     writes: application/json
 """
+TEAMS = {
+    "platform": """
+namespace: platform
+registry: registry
+artifacts: artifacts
+jobs:
+  downsample:
+    run: segue.features.resampling:downsample
+    needs: {media: source}
+    writes: audio/flac
+    publish: true
+""",
+    "rhythm": """
+namespace: rhythm
+registry: registry
+artifacts: artifacts
+jobs:
+  beats:
+    run: segue.features.rhythm:beats
+    needs: {audio: platform/downsample}
+    writes: application/json
+""",
+}
 CODE = """
 def tag(media):
     if "broken" in media.uri:
@@ -61,6 +84,10 @@ def tag(media):
         "segments": [
             {"start_s": 0.0, "end_s": 4.0, "kind": "music"},
             {"start_s": 4.0, "end_s": 8.0, "kind": "speech"},
+        ],
+        "lines": [
+            {"start_s": 1.0, "end_s": 2.0, "text": "first"},
+            {"start_s": 3.0, "end_s": 4.0, "text": "second"},
         ],
         "energy": 0.5,
     }
@@ -109,7 +136,7 @@ class Catalogue:
         return f"file://{self.folder}/music/{name}"
 
     def start(self, *arguments: str, port: str = "0") -> Process:
-        command = [SEGUE, *arguments, "--port", port, "--json"]
+        command = [SEGUE, arguments[0], "--port", port, *arguments[1:], "--json"]
         return Process(command, cwd=str(self.folder), environ=environment())
 
 
@@ -227,10 +254,13 @@ def test_the_graph_is_drawn_with_the_states_of_its_jobs(reader):
 
 def test_a_file_is_played_sought_and_drawn(reader):
     page = reader.open(PAGES["file"])
-    expect(page.locator("[data-player][data-ready]")).to_be_attached()
+    expect(page.locator("[data-player][data-ready]")).to_be_attached(timeout=PATIENCE_MS)
+    expect(page.locator("[data-message]")).to_have_text("")
     assert page.locator(".wave canvas, .wave > div").count() > 0
     names = page.locator(".trackhead > span").all_text_contents()
     assert {"beats: beat_times", "tags: segments"} <= set(names)
+    expect(page.locator(".labels").first).to_have_text("musicspeech")
+    expect(page.locator(".range").first).to_contain_text(" to ")
     page.get_by_role("button", name="Play").click()
     wait_until(page, "document.querySelector('[data-media]').currentTime > 0.3")
     expect(page.get_by_role("button", name="Pause")).to_be_visible()
@@ -243,7 +273,7 @@ def test_a_file_is_played_sought_and_drawn(reader):
 
 def test_beats_are_heard_as_clicks(reader):
     page = reader.open(PAGES["file"])
-    expect(page.locator("[data-player][data-ready]")).to_be_attached()
+    expect(page.locator("[data-player][data-ready]")).to_be_attached(timeout=PATIENCE_MS)
     page.get_by_label("hear as clicks").first.check()
     page.get_by_role("button", name="Play").click()
     wait_until(page, "Number(document.querySelector('[data-player]').dataset.clicks) >= 2")
@@ -261,6 +291,52 @@ def test_a_result_is_heard_instead_of_the_file(reader):
     wait_until(page, f"{apart} < 0.2")
 
 
+def test_a_file_that_the_browser_cannot_play_is_replaced_by_a_result(reader):
+    reader.page.route(
+        "**/media?*", lambda route: route.fulfill(body=b"?", content_type="audio/wav")
+    )
+    page = reader.open(PAGES["file"])
+    expect(page.get_by_text("You hear the result downsample instead")).to_be_visible()
+    page.get_by_role("button", name="Play").click()
+    wait_until(page, "document.querySelector('[data-media]').currentTime > 0.3")
+
+
+def test_results_are_drawn_in_time_where_there_is_no_waveform(reader):
+    answer = {"status": 202, "body": "{}", "content_type": "application/json"}
+    reader.page.route("**/waveform?*", lambda route: route.fulfill(**answer))
+    page = reader.open(PAGES["file"])
+    expect(page.get_by_text("Computing the waveform")).to_be_visible()
+    expect(page.locator("[data-clock]")).to_have_text("0:00.0 / 0:08.0")
+    page.locator(".track canvas").first.click(position={"x": 600, "y": 10})
+    wait_until(page, "document.querySelector('[data-media]').currentTime > 3")
+
+
+def test_a_transcript_is_read_with_the_arrow_keys(reader):
+    page = reader.open(PAGES["file"])
+    lines = page.locator(".transcript button")
+    lines.first.press("ArrowDown")
+    expect(lines.nth(1)).to_be_focused()
+    page.keyboard.press("Enter")
+    wait_until(page, "document.querySelector('[data-media]').currentTime === 3")
+    expect(page.locator(".transcript li.now")).to_contain_text("second")
+
+
+def test_keys_that_mean_something_else_do_not_move_the_player(reader):
+    page = reader.open(PAGES["file"])
+    expect(page.locator("[data-player][data-ready]")).to_be_attached(timeout=PATIENCE_MS)
+    job = page.locator("details.job", has_text="tags")
+    job.locator("summary").click()
+    value = job.locator(".value details")
+    value.locator("summary").click()
+    value.locator("pre").press("ArrowRight")
+    page.get_by_label("Zoom").press("ArrowRight")
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("Shift+ArrowRight")
+    assert page.evaluate("document.querySelector('[data-media]').currentTime") == 0
+    page.keyboard.press("ArrowRight")
+    wait_until(page, "document.querySelector('[data-media]').currentTime === 5")
+
+
 def test_everything_about_a_job_of_a_file_is_told(reader, catalogue):
     page = reader.open(f"file?uri={quote(catalogue.uri('broken.wav'), safe='')}")
     job = page.locator("details.job", has_text="tags")
@@ -269,7 +345,6 @@ def test_everything_about_a_job_of_a_file_is_told(reader, catalogue):
     page = reader.open(PAGES["file"])
     job = page.locator("details.job", has_text="tags")
     job.locator("summary").click()
-    job.get_by_role("button", name="show the value").click()
     expect(job.locator(".value pre")).to_contain_text('"genre": "house"')
 
 
@@ -343,6 +418,47 @@ def test_an_open_page_shows_the_graph_as_it_changes(reader, catalogue):
         path.write_text(GRAPH)
     expect(page.locator('[data-node="tags"] [data-counts]')).to_have_text("3 done, 1 failed")
     expect(page.get_by_role("alert")).to_have_count(0)
+
+
+def test_a_job_of_another_namespace_leads_to_its_graph(browser, tmp_path):
+    catalogue = Catalogue(tmp_path)
+    (tmp_path / "jobs.yaml").unlink()
+    for namespace, graph in TEAMS.items():
+        (tmp_path / f"{namespace}.yaml").write_text(graph)
+    catalogue.run("publish", "--graph", "platform.yaml")
+    catalogue.run("lock", "--graph", "rhythm.yaml")
+    graphs = ("platform.yaml", "rhythm.yaml")
+    with catalogue.start("console", *graphs, "--no-browser") as process:
+        context = browser.new_context(viewport={"width": 1280, "height": 900})
+        reader = Reader(context, read_url(process), catalogue)
+        page = reader.page
+        page.get_by_role("link", name="rhythm", exact=True).click()
+        expect(page.locator('[data-node="beats"]')).to_be_visible()
+        expect(page.locator('[data-node="source"]')).to_have_count(0)
+        page.get_by_role("link", name="platform/downsample").click()
+        expect(page.locator("h1")).to_have_text("downsample")
+        assert page.url.endswith("/platform/jobs/downsample")
+        context.close()
+        assert reader.faults == []
+        assert process.terminate() == 0
+
+
+def test_a_page_says_that_its_console_was_started_again(browser, catalogue):
+    context = browser.new_context()
+    context.set_default_timeout(PATIENCE_MS)
+    with catalogue.start("console", "--no-browser") as process:
+        url = read_url(process)
+        page = Reader(context, url, catalogue).open("")
+        live = page.locator("[data-live]")
+        expect(live).to_have_text("live")
+        assert process.terminate() == 0
+    expect(live).to_have_text("not connected; it is tried again")
+    port = url.partition("/?")[0].rpartition(":")[2]
+    with catalogue.start("console", "--no-browser", port=port) as process:
+        read_url(process)
+        expect(live).to_contain_text("open the address that it prints")
+        assert process.terminate() == 0
+    context.close()
 
 
 def test_a_page_is_used_with_the_keyboard_alone(reader):
@@ -453,8 +569,12 @@ def test_what_the_system_does_is_seen_as_it_happens(browser, tmp_path):
         expect(page.locator("[data-files]")).to_have_text("5")
 
         page = reader.open("files")
+        page.get_by_label("Choose all").check()
+        expect(page.get_by_role("button", name="Request results of 5 files")).to_be_visible()
+        page.get_by_label("Choose all").uncheck()
+        expect(page.get_by_role("button", name="Choose files")).to_be_disabled()
         page.get_by_label("Choose late.wav").check()
-        page.get_by_role("button", name="Request results").click()
+        page.get_by_role("button", name="Request results of 1 file").click()
         page.get_by_label("beats").check()
         page.get_by_label("also compute again").check()
         page.get_by_role("button", name="Show what that would compute").click()
@@ -464,7 +584,7 @@ def test_what_the_system_does_is_seen_as_it_happens(browser, tmp_path):
         expect(page.get_by_text("1 of 1 file finished")).to_be_visible()
 
         page = reader.open("failures")
-        page.get_by_role("button", name=re.compile("Retry all of tags")).click()
+        page.get_by_role("button", name=re.compile("Retry all .* failures of tags")).click()
         page.get_by_role("button", name="Retry 1 file").click()
         expect(page.locator("h1")).to_have_text("Retried")
         assert reader.faults == []

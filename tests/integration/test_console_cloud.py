@@ -244,7 +244,7 @@ def test_a_file_that_was_overwritten_is_not_heard_as_what_it_was(cloud, song):
             found = reader.get("media", headers, uri=song.uri)
             assert found.status_code == 404
             assert "overwritten" in found.text
-        assert "overwritten after the ledger had noted it" in reader.get("file", uri=song.uri).text
+        assert "The file was overwritten since" in reader.get("file", uri=song.uri).text
 
 
 def test_the_waveform_of_an_object_is_computed_by_the_worker(cloud, song):

@@ -38,7 +38,8 @@ def show_catalogue(request: Request) -> Response:
             "page": "catalogue",
             "version": version,
             "counts": counted.counts if counted is not None else None,
-            "catalogue": namespace.graph.catalogue or "no catalogue",
+            "catalogue": namespace.graph.catalogue or "any file",
+            "needs_source": any(job.needs_source for job in namespace.graph.jobs.values()),
             "nodes": nodes,
             "states": STATES,
         },
@@ -61,9 +62,6 @@ def _build_node(
     job = graph.jobs[name]
     states = counted.counts.jobs.get(name) if counted is not None else None
     parts = split_states(states) if states is not None else {}
-    facts = [job.owner] if job.owner else []
-    if cost is not None:
-        facts.append(f"{text.format_duration(cost)} of CPU per file")
     return {
         "name": name,
         "foreign": False,
@@ -71,7 +69,8 @@ def _build_node(
         "share": format_share(states, counted.counts.files) if states and counted else "-",
         "parts": [(state, parts.get(state, 0)) for state, _ in STATES],
         "label": describe_states(states) if states is not None else "not counted yet",
-        "facts": " · ".join(facts),
+        "owner": job.owner,
+        "cost": text.format_duration(cost) if cost is not None else "",
     }
 
 

@@ -32,6 +32,7 @@ from segue_console.security import read_form
 from segue_console.templates import render
 
 MAX_READ = 2_000  # failures
+SHOWN = 100  # groups
 EXAMPLES = 3
 MAX_MESSAGE = 300
 
@@ -68,7 +69,8 @@ def show_failures(request: Request) -> Response:
         {
             "namespace": namespace,
             "page": "failures",
-            "groups": sorted(groups.values(), key=lambda group: -group.files),
+            "groups": sorted(groups.values(), key=lambda group: -group.files)[:SHOWN],
+            "more": max(len(groups) - SHOWN, 0),
             "hints": HINTS,
             "read": read,
             "is_complete": read < MAX_READ,

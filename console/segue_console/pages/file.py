@@ -19,10 +19,11 @@ from segue.codec.table_times import count_cells, limit_times
 from segue.errors import CorruptMedia, MissingInput
 from segue.model.artifact import compute_checksum
 from segue.model.graph import Graph
-from segue.model.record import Record, State
+from segue.model.record import EVERYONE, Record, State
 from segue.model.transitions import find_current
 from segue.printable import encode_json
 from segue.reports.explanation import Explanation, JobExplanation, JobResult, explain
+from segue.reports.failure_hints import HINTS
 from segue.reports.result_json import to_json_type
 from segue.reports.results import AUDIO, BYTES, CONTENT_TYPES, IMAGES
 from segue.reports.value_differences import compare_values
@@ -30,6 +31,7 @@ from segue.reports.value_text import format_value, iterate_fields
 from segue.stack import Stack
 from segue_console.lookup import find_namespace, find_record
 from segue_console.media import guess_content_type
+from segue_console.namespace import Namespace
 from segue_console.templates import build_query, render
 from segue_console.tracks import Track, find_tracks
 
@@ -63,7 +65,11 @@ def show_file(request: Request) -> Response:
             "kind": content_type.partition("/")[0],
             "media": build_query(f"/{namespace.name}/media", uri=record.uri),
             "artifacts": list(_list_artifacts(namespace.name, stack.graph, record)),
-            "jobs": [_describe_job(namespace.name, record, job) for job in explanation.jobs],
+            "jobs": [_describe_job(namespace, record, explanation, j) for j in explanation.jobs],
+            "others": [
+                _describe_result(namespace.name, record, explanation, result)
+                for result in explanation.others
+            ],
             "notes": list(_list_notes(explanation)),
             "price": namespace.settings.price,
         },
@@ -100,7 +106,7 @@ def show_waveform(request: Request) -> Response:
     if answer.is_pending:
         return JSONResponse({"pending": True}, status_code=202)
     if answer.error is not None:
-        return JSONResponse({"error": answer.error}, status_code=422)
+        return JSONResponse({"error": strip_uri(answer.error, record.uri)}, status_code=422)
     return Response(answer.data, media_type=JSON)
 
 
@@ -150,11 +156,16 @@ def _build_address(namespace: str, record: Record, fingerprint: str, suffix: str
     )
 
 
-def _describe_job(namespace: str, record: Record, job: JobExplanation) -> dict[str, Any]:
+def _describe_job(
+    namespace: Namespace, record: Record, explanation: Explanation, job: JobExplanation
+) -> dict[str, Any]:
+    name = namespace.name
     return {
         "found": job,
-        "results": [_describe_result(namespace, record, result) for result in job.results],
-        "comparisons": list(_list_comparisons(namespace, record, job)),
+        "reason": strip_uri(job.reason, record.uri),
+        "description": namespace.graph.jobs[job.job].description,
+        "results": [_describe_result(name, record, explanation, result) for result in job.results],
+        "comparisons": list(_list_comparisons(name, record, job)),
     }
 
 
@@ -183,25 +194,45 @@ def _list_comparisons(
                 }
 
 
-def _describe_result(namespace: str, record: Record, result: JobResult) -> dict[str, Any]:
-    is_done = result.entry.state is State.DONE and result.fingerprint in record.results
+def _describe_result(
+    namespace: str, record: Record, explanation: Explanation, result: JobResult
+) -> dict[str, Any]:
+    entry, error = result.entry, result.entry.error
+    is_done = entry.state is State.DONE and result.fingerprint in record.results
+    suffixes = list(entry.checksums) if is_done else []
     return {
         "found": result,
+        "trigger": entry.triggered_by if entry.triggered_by != EVERYONE else None,
+        "message": strip_uri(error.message, record.uri) if error is not None else "",
+        "hint": HINTS.get(error.kind) if error is not None else None,
         "artifacts": [
-            {
-                "suffix": suffix,
-                "address": _build_address(namespace, record, result.fingerprint, suffix),
-                "value": build_query(
-                    f"/{namespace}/file/value",
-                    uri=record.uri,
-                    fingerprint=result.fingerprint,
-                    suffix=suffix,
-                ),
-            }
-            for suffix in result.entry.checksums
-            if is_done
+            _describe_artifact(namespace, record, explanation, result.fingerprint, suffix)
+            for suffix in suffixes
         ],
     }
+
+
+def _describe_artifact(
+    namespace: str, record: Record, explanation: Explanation, fingerprint: str, suffix: str
+) -> dict[str, Any]:
+    stat = explanation.artifacts[record.name_artifact(fingerprint, suffix)]
+    return {
+        "suffix": suffix,
+        "address": _build_address(namespace, record, fingerprint, suffix),
+        "exists": stat.exists,
+        "size_bytes": stat.size_bytes,
+        "parents": list(stat.lineage.parents) if stat.lineage is not None else None,
+        "segue": stat.lineage.segue if stat.lineage is not None else None,
+        "is_readable": CONTENT_TYPES.get(suffix.rpartition(".")[2]) in READ,
+        "value": build_query(
+            f"/{namespace}/file/value", uri=record.uri, fingerprint=fingerprint, suffix=suffix
+        ),
+    }
+
+
+def strip_uri(message: str, uri: str) -> str:
+    """Return a message without the name of the file that a page is about."""
+    return message.replace(f"{uri}: ", "").replace(uri, "the file")
 
 
 def _list_notes(explanation: Explanation) -> Iterator[str]:
@@ -210,9 +241,12 @@ def _list_notes(explanation: Explanation) -> Iterator[str]:
     if explanation.gone:
         yield "The file does not exist any more."
     elif explanation.look.error is not None:
-        yield str(explanation.look.error)
+        yield f"The file cannot be read: {explanation.look.error}"
     elif record is not None and media is not None and record.version != media.version:
-        yield "The file was overwritten after the ledger had noted it: all below is of what it was."
+        yield f"The file was overwritten since: what is shown is of version {record.version}."
+    for version, results in record.earlier.items() if record is not None else ():
+        jobs = ", ".join(dict.fromkeys(entry.job for entry in results.values()))
+        yield f"Results of earlier content {version} are kept in case it comes back: {jobs}."
     if explanation.ignored is not None:
         yield explanation.ignored
 

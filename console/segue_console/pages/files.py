@@ -41,8 +41,15 @@ def show_files(request: Request) -> Response:
             "states": STATES,
             "folders": folders,
             "more_folders": more,
+            "parent": _find_parent(search.prefix),
         },
     )
+
+
+def _find_parent(prefix: str) -> str:
+    """Return the folder above a folder, or above the start of a name; empty if there is none."""
+    parent = prefix.rstrip("/").rpartition("/")[0]
+    return f"{parent}/" if parent and not parent.endswith("/") else ""
 
 
 ROUTES = [Route("/files", show_files, name="files")]

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from segue import text
+from segue.reports.failure_hints import HINTS
 from segue.reports.job_states import find_failures
 from segue.stack import Stack
 from segue_console.job_sample import sample_job
@@ -26,6 +27,7 @@ MAX_FAILURES = 2_000  # that are counted by kind
 def show_job(request: Request) -> Response:
     """Show one job."""
     namespace = find_namespace(request)
+    version = namespace.version
     stack = namespace.stack
     name = _find_job(request, stack)
     job = stack.graph.jobs[name]
@@ -39,13 +41,15 @@ def show_job(request: Request) -> Response:
         {
             "namespace": namespace,
             "page": "catalogue",
+            "version": version,
             "job": job,
             "fingerprint": stack.graph.fingerprints[name],
-            "parts": [(s, split_states(states)[s]) for s, _ in STATES] if states else [],
+            "parts": [(s, split_states(states)[s] if states else 0) for s, _ in STATES],
             "label": describe_states(states) if states else "not counted yet",
             "share": format_share(states, counted.counts.files) if states and counted else "",
             "children": stack.graph.children[name],
             "kinds": kinds.most_common(),
+            "hints": HINTS,
             "kinds_are_complete": is_complete,
             "cost": text.format_duration(cost) if cost is not None else None,
             "price": cost / 3600 * namespace.settings.price * 1000 if cost is not None else None,

@@ -33,6 +33,7 @@ def show_plan(request: Request) -> Response:
             "page": "plan",
             "graph_jobs": list(namespace.graph.jobs),
             "jobs": jobs,
+            "is_asked": "prefix" in request.query_params,
             "prefix": prefix,
             "made": made,
             "rows": _list_rows(made.found) if made is not None and made.found else [],

@@ -53,6 +53,7 @@ async def request_results(request: Request) -> Response:
             "wanted": wanted,
             "choice": choice,
             "is_changed": is_confirmed,
+            "is_asked": "plan" in form,
             "graph_jobs": list(namespace.graph.jobs),
             **plan,
         },

@@ -60,6 +60,7 @@ def show_run(request: Request) -> Response:
     namespace = find_namespace(request)
     run = find_run(namespace.stack.artifacts, request.path_params["run"])
     progress = _read_progress(namespace.stack, run) if run.kind is RunKind.REQUEST else None
+    finished, files = _measure_progress(namespace, run, progress)
     return render(
         request,
         "run_progress.html" if request.headers.get("hx-request") else "run.html",
@@ -71,7 +72,11 @@ def show_run(request: Request) -> Response:
             "selection": msgspec.to_builtins(run.selection),
             "statuses": list(dict.fromkeys(s for n in run.counts.jobs.values() for s in n)),
             "progress": progress,
-            "eta_s": _estimate_rest_s(namespace, run, progress),
+            "finished": finished,
+            "files": files,
+            "eta_s": _estimate_rest_s(run, finished, files),
+            "is_stopping": run.state is RunState.RUNNING
+            and run.id in namespace.stack.ledger.read_controls().cancelled,
             "is_going_on": run.state is RunState.RUNNING
             or (progress is not None and not progress.is_over),
             "now": utc_now(),
@@ -133,18 +138,21 @@ def _describe(namespace: Namespace, run: RunRecord) -> dict[str, Any]:
     }
 
 
-def _estimate_rest_s(
+def _measure_progress(
     namespace: Namespace, run: RunRecord, progress: RequestProgress | None
-) -> float | None:
+) -> tuple[int, int]:
+    """Return how many files of a run are finished, and how many there are; 0: unknown."""
+    if progress is not None:
+        return progress.finished, progress.files
+    if run.state is RunState.RUNNING:
+        return run.counts.files, _count_selected(namespace, run.selection)
+    return run.counts.files, 0
+
+
+def _estimate_rest_s(run: RunRecord, finished: int, files: int) -> float | None:
     """Return how long a run goes on, if its files take as long as those before; None: unknown."""
     so_far_s = (utc_now() - run.started_at).total_seconds()
-    if progress is not None:
-        done, total = progress.finished, progress.files
-    elif run.state is RunState.RUNNING:
-        done, total = run.counts.files, _count_selected(namespace, run.selection)
-    else:
-        return None
-    return so_far_s / done * (total - done) if 0 < done < total else None
+    return so_far_s / finished * (files - finished) if 0 < finished < files else None
 
 
 def _count_selected(namespace: Namespace, selection: RunSelection) -> int:

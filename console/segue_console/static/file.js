@@ -5,6 +5,7 @@
 const player = document.querySelector("[data-player]");
 const media = player.querySelector("[data-media]");
 const rows = player.querySelector("[data-rows]");
+const texts = player.querySelector("[data-texts]");
 const message = player.querySelector("[data-message]");
 const clock = player.querySelector("[data-clock]");
 const WAIT_MS = 700; // between two looks for a waveform that is being computed
@@ -24,19 +25,26 @@ function resolveColour(name) {
   return colour;
 }
 
-function formatClock(s) {
-  const minutes = Math.floor(s / 60);
-  return `${minutes}:${(s - 60 * minutes).toFixed(1).padStart(4, "0")}`;
+function formatClock(s, decimals = 1) {
+  const tenths = Math.floor(s * 10 ** decimals + 1e-6) / 10 ** decimals;
+  const minutes = Math.floor(tenths / 60);
+  const rest = (tenths - 60 * minutes).toFixed(decimals).padStart(decimals ? decimals + 3 : 2, "0");
+  if (minutes < 60) return `${minutes}:${rest}`;
+  return `${Math.floor(minutes / 60)}:${String(minutes % 60).padStart(2, "0")}:${rest}`;
 }
 
-function tell(text) {
-  if (message !== null) message.textContent = text; // a picture has no such place
+// What is to be said of the sound and of the waveform, each of which may change.
+const said = {};
+function tell(about, text) {
+  said[about] = text;
+  if (message !== null) message.textContent = Object.values(said).filter(Boolean).join(" "); // a picture has none
 }
 
-async function load(address) {
+async function load(address, onWait = () => {}) {
   for (;;) {
     const response = await fetch(address);
     if (response.status === 202) {
+      onWait();
       await new Promise((resolve) => setTimeout(resolve, WAIT_MS));
       continue;
     }
@@ -48,11 +56,20 @@ async function load(address) {
 
 // --- the part of the time that is visible ---------------------------------------------------
 
-const view = { start: 0, end: 1 };
+const view = { start: 0, end: 1, duration: 0 };
 const drawers = [];
+const readers = []; // each shows a value at a time
 
 function redraw() {
   for (const draw of drawers) draw();
+}
+
+// Shows all of it; the waveform knows best how long it is, then the player, then the results.
+function setDuration(duration) {
+  if (wave !== null || !Number.isFinite(duration) || duration <= view.duration) return;
+  view.duration = duration;
+  show(0, duration);
+  clock.dispatchEvent(new Event("duration"));
 }
 
 function show(start, end) {
@@ -66,6 +83,8 @@ function show(start, end) {
 let wave = null;
 
 function makeWave(peaks) {
+  view.duration = peaks.duration_s;
+  clock.dispatchEvent(new Event("duration"));
   const interleaved = new Float32Array(2 * peaks.minima.length);
   peaks.minima.forEach((low, n) => {
     interleaved[2 * n] = low / 127;
@@ -99,7 +118,7 @@ function makeWave(peaks) {
 
 // --- the tracks ---------------------------------------------------------------------------------
 
-function addRow(track) {
+function addRow(track, isFirst = false) {
   const row = document.createElement("div");
   row.className = "track";
   const head = document.createElement("div");
@@ -108,6 +127,8 @@ function addRow(track) {
   name.textContent = track.name + (track.is_cut ? " (the first 20,000)" : "");
   head.append(name);
   if (track.kind === "ticks") head.append(makeClicks(track));
+  if (track.kind === "curve") head.append(describeRange(track));
+  if (track.kind === "segments") head.append(listLabels(track));
   row.append(head);
   if (track.kind === "text") {
     row.append(listText(track));
@@ -117,12 +138,75 @@ function addRow(track) {
     canvas.setAttribute("aria-label", describe(track));
     row.append(canvas);
     canvas.addEventListener("click", (event) => {
-      const at = view.start + (event.offsetX / canvas.clientWidth) * (view.end - view.start);
-      media.currentTime = at;
+      seekTo(canvas, event);
     });
     drawers.push(() => draw(canvas, track));
   }
-  rows.append(row);
+  if (isFirst) rows.querySelector(".ruler").after(row);
+  else (track.kind === "text" ? texts : rows).append(row);
+}
+
+function seekTo(canvas, event) {
+  media.currentTime = view.start + (event.offsetX / canvas.clientWidth) * (view.end - view.start);
+}
+
+// What the colours of segments mean, as some are too short for their labels.
+function listLabels(track) {
+  const list = document.createElement("span");
+  list.className = "labels";
+  const labels = [...new Set(track.labels)].slice(0, COLOURS);
+  list.append(
+    ...labels.map((label, n) => {
+      const item = document.createElement("span");
+      const key = document.createElement("i");
+      key.className = "key";
+      key.style.background = `var(--kind${n})`;
+      item.append(key, label);
+      return item;
+    }),
+  );
+  return list;
+}
+
+// The lowest and the highest value of a curve, and the one where it plays.
+function describeRange(track) {
+  const known = track.values.filter((v) => v !== null);
+  track.low = known.reduce((a, b) => Math.min(a, b), Infinity);
+  track.high = known.reduce((a, b) => Math.max(a, b), -Infinity);
+  const range = document.createElement("span");
+  range.className = "range";
+  const now = document.createElement("output");
+  now.setAttribute("aria-live", "off");
+  range.append(now, known.length === 0 ? "no values" : `${formatNumber(track.low)} to ${formatNumber(track.high)}`);
+  readers.push((at) => {
+    const n = track.times_s.findLastIndex((t) => t <= at);
+    now.textContent = n < 0 || track.values[n] === null ? "" : formatNumber(track.values[n]);
+  });
+  return range;
+}
+
+const STEPS_S = [0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600];
+
+function addRuler() {
+  const canvas = document.createElement("canvas");
+  canvas.className = "ruler";
+  canvas.setAttribute("aria-hidden", "true");
+  canvas.addEventListener("click", (event) => seekTo(canvas, event));
+  rows.prepend(canvas);
+  drawers.push(() => {
+    canvas.hidden = view.duration === 0;
+    const { pen, width, height } = prepare(canvas);
+    const shown = view.end - view.start;
+    const step = STEPS_S.find((s) => (s / shown) * width >= 70) ?? shown;
+    pen.fillStyle = resolved["--soft"];
+    pen.font = "11px system-ui, sans-serif";
+    for (let n = Math.ceil(view.start / step); n * step <= view.end; n += 1) {
+      const x = ((n * step - view.start) / shown) * width;
+      const label = formatClock(n * step, step < 1 ? 1 : 0);
+      pen.fillRect(x, 0, 1, 5);
+      if (x + pen.measureText(label).width < width) pen.fillText(label, x + 4, height - 5);
+    }
+  });
 }
 
 function describe(track) {
@@ -134,13 +218,18 @@ function describe(track) {
   return `${track.name}: ${count} ${track.kind === "ticks" ? "ticks" : "values"}`;
 }
 
-function draw(canvas, track) {
+function prepare(canvas) {
   const scale = devicePixelRatio;
   const [width, height] = [canvas.clientWidth, canvas.clientHeight];
   canvas.width = width * scale;
   canvas.height = height * scale;
   const pen = canvas.getContext("2d");
   pen.scale(scale, scale);
+  return { pen, width, height };
+}
+
+function draw(canvas, track) {
+  const { pen, width, height } = prepare(canvas);
   const toX = (s) => ((s - view.start) / (view.end - view.start)) * width;
   ({ ticks: drawTicks, segments: drawSegments, curve: drawCurve, boxes: drawTicks })[track.kind](
     pen, track, toX, width, height,
@@ -184,9 +273,7 @@ function overlap(track) {
 }
 
 function drawCurve(pen, track, toX, width, height) {
-  const known = track.values.filter((v) => v !== null);
-  const low = known.reduce((a, b) => Math.min(a, b), Infinity);
-  const high = known.reduce((a, b) => Math.max(a, b), -Infinity);
+  const { low, high } = track;
   const toY = (v) => height - 3 - ((v - low) / (high - low || 1)) * (height - 6);
   pen.strokeStyle = resolved["--accent"];
   pen.lineWidth = 1.5;
@@ -204,10 +291,6 @@ function drawCurve(pen, track, toX, width, height) {
     isDrawing = true;
   });
   pen.stroke();
-  pen.fillStyle = resolved["--soft"];
-  pen.font = "11px system-ui, sans-serif";
-  pen.fillText(formatNumber(high), 4, 11);
-  pen.fillText(formatNumber(low), 4, height - 4);
 }
 
 const formatNumber = (v) => new Intl.NumberFormat("en", { maximumSignificantDigits: 4 }).format(v);
@@ -215,12 +298,12 @@ const formatNumber = (v) => new Intl.NumberFormat("en", { maximumSignificantDigi
 function listText(track) {
   const list = document.createElement("ol");
   list.className = "transcript";
-  list.tabIndex = 0;
   track.times_s.forEach((start, n) => {
     const line = document.createElement("li");
     const jump = document.createElement("button");
     jump.type = "button";
     jump.className = "small";
+    jump.tabIndex = n === 0 ? 0 : -1; // one stop for the Tab key; the arrow keys go on from there
     jump.textContent = formatClock(start);
     jump.addEventListener("click", () => {
       media.currentTime = start;
@@ -228,10 +311,23 @@ function listText(track) {
     line.append(jump, ` ${track.labels[n]}`);
     list.append(line);
   });
+  list.addEventListener("keydown", (event) => {
+    const line = event.target.closest("li");
+    const next = { ArrowDown: line.nextElementSibling, ArrowUp: line.previousElementSibling }[event.key];
+    if (!next) return;
+    event.preventDefault();
+    event.target.tabIndex = -1;
+    next.querySelector("button").tabIndex = 0;
+    next.querySelector("button").focus();
+  });
   media.addEventListener("timeupdate", () => {
     const at = media.currentTime;
     [...list.children].forEach((line, n) => {
-      line.classList.toggle("now", track.times_s[n] <= at && at < track.ends_s[n]);
+      const isNow = track.times_s[n] <= at && at < track.ends_s[n];
+      if (isNow && !line.classList.contains("now") && !media.paused) {
+        list.scrollTop = line.offsetTop - list.clientHeight / 2;
+      }
+      line.classList.toggle("now", isNow);
     });
   });
   return list;
@@ -248,6 +344,7 @@ function connectPlayhead() {
     const share = (media.currentTime - view.start) / (view.end - view.start);
     head.hidden = share < 0 || share > 1 || rows.childElementCount < 2;
     head.style.left = `${100 * share}%`;
+    for (const read of readers) read(media.currentTime);
   };
   const follow = () => {
     place();
@@ -349,6 +446,10 @@ function connectStems() {
 function connectBoxes(track) {
   const layer = player.querySelector("[data-boxes]");
   if (layer === null) return;
+  const labels = document.createElement("div");
+  labels.className = "boxlabels";
+  labels.setAttribute("aria-hidden", "true");
+  layer.after(labels);
   const place = () => {
     const at = media === null ? 0 : media.currentTime;
     let now = track.times_s.findLastIndex((t) => t <= at + 1e-3);
@@ -356,6 +457,14 @@ function connectBoxes(track) {
     layer.setAttribute("viewBox", "0 0 1 1");
     layer.setAttribute("preserveAspectRatio", "none");
     layer.replaceChildren(...(track.boxes[now] ?? []).map(drawBox));
+    labels.replaceChildren(...(track.boxes[now] ?? []).filter((b) => b.label).map(writeLabel));
+  };
+  const writeLabel = ({ label, corners }) => {
+    const name = document.createElement("span");
+    name.textContent = label;
+    name.style.left = `${100 * Math.min(...corners.map(([x]) => x))}%`;
+    name.style.top = `${100 * Math.min(...corners.map(([, y]) => y))}%`;
+    return name;
   };
   const drawBox = ({ label, corners }) => {
     const shape = document.createElementNS("http://www.w3.org/2000/svg", "polygon");
@@ -366,7 +475,7 @@ function connectBoxes(track) {
     return shape;
   };
   place();
-  media?.addEventListener("timeupdate", place);
+  for (const name of ["timeupdate", "seeked"]) media?.addEventListener(name, place);
 }
 
 // --- all of it ----------------------------------------------------------------------------------
@@ -383,15 +492,19 @@ function connectTransport() {
   const update = () => {
     button.ariaLabel = media.paused ? "Play" : "Pause";
     button.classList.toggle("playing", !media.paused);
-    clock.textContent = formatClock(media.currentTime);
+    const end = view.duration > 0 ? ` / ${formatClock(view.duration)}` : "";
+    clock.textContent = `${formatClock(media.currentTime)}${end}`;
   };
   button.addEventListener("click", () => (media.paused ? media.play() : media.pause()));
   for (const name of ["play", "pause", "timeupdate", "seeked"]) media.addEventListener(name, update);
-  media.addEventListener("error", () => {
-    tell("The browser cannot play this kind of file; hear one of its results.");
-  });
+  clock.addEventListener("duration", update);
+  media.addEventListener("loadedmetadata", () => setDuration(media.duration));
+  media.addEventListener("error", () => playResult(button));
+  if (media.error !== null) playResult(button);
+  setDuration(media.duration);
   addEventListener("keydown", (event) => {
-    if (event.target.closest("input, select, textarea")) return;
+    if (event.ctrlKey || event.altKey || event.metaKey || event.shiftKey) return;
+    if (event.target.closest("input, select, textarea, audio, [tabindex='0']")) return;
     if (event.key === " " && !event.target.closest("button, summary, a")) {
       event.preventDefault();
       button.click();
@@ -403,6 +516,19 @@ function connectTransport() {
   });
 }
 
+// A file that the browser cannot play is replaced by the first of its results that is sound.
+function playResult(button) {
+  const stem = player.querySelector(".stem:has(audio)");
+  if (stem === null || player.dataset.instead !== undefined) {
+    button.disabled = true;
+    tell("sound", "The browser cannot play this file.");
+    return;
+  }
+  player.dataset.instead = stem.querySelector("label").textContent.trim();
+  tell("sound", `The browser cannot play this kind of file. You hear the result ${player.dataset.instead} instead.`);
+  media.src = stem.querySelector("audio").src;
+}
+
 async function start() {
   resolveAll();
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
@@ -411,39 +537,56 @@ async function start() {
     redraw();
   });
   new ResizeObserver(redraw).observe(rows ?? player);
-  const wanted = load(player.dataset.tracks).catch((error) => {
-    tell(`What was computed cannot be shown: ${error.message}`);
-    return { tracks: [], left_out: 0 };
-  });
   if (media !== null) {
+    addRuler();
     connectTransport();
     connectPlayhead();
     connectStems();
-    try {
-      const peaks = await load(player.dataset.waveform);
-      makeWave(peaks);
-      addRow({
+  }
+  await Promise.all([showTracks(), media === null ? null : showWaveform()]);
+  redraw();
+  player.dataset.ready = "";
+}
+
+async function showTracks() {
+  let tracks = [];
+  try {
+    const found = await load(player.dataset.tracks);
+    tracks = found.tracks;
+    if (found.left_out > 0) tell("tracks", `${found.left_out} more curves and events are not drawn.`);
+  } catch (error) {
+    tell("tracks", `What was computed cannot be shown: ${error.message}`);
+  }
+  for (const track of tracks) {
+    if (track.kind === "boxes") connectBoxes(track);
+    if (media !== null) addRow(track);
+  }
+  if (media === null) return;
+  const ends = tracks.map((t) => [t.times_s, t.ends_s].map((s) => s.at(-1) ?? 0)).flat();
+  if (media.readyState === 0 && wave === null) setDuration(Math.max(0, ...ends));
+  redraw();
+}
+
+async function showWaveform() {
+  const place = player.querySelector("[data-wave]");
+  try {
+    const peaks = await load(player.dataset.waveform, () => tell("wave", "Computing the waveform…"));
+    tell("wave", "");
+    makeWave(peaks);
+    addRow(
+      {
         name: "loudness (momentary, LUFS)",
         kind: "curve",
         times_s: peaks.momentary_lufs.map((_, n) => n * peaks.hop_s + 0.2),
         values: peaks.momentary_lufs,
         strong: [],
-      });
-    } catch (error) {
-      tell(`There is no waveform: ${error.message}`);
-      const showAll = () => show(0, Number.isFinite(media.duration) ? media.duration : 1);
-      media.addEventListener("durationchange", showAll);
-      showAll();
-    }
+      },
+      true,
+    );
+  } catch (error) {
+    place.hidden = player.querySelector(".zoom").hidden = true;
+    tell("wave", `There is no waveform: ${error.message}.`);
   }
-  const { tracks, left_out: leftOut } = await wanted;
-  if (leftOut > 0) tell(`${leftOut} more curves and events are not drawn.`);
-  for (const track of tracks) {
-    if (track.kind === "boxes") connectBoxes(track);
-    if (media !== null) addRow(track);
-  }
-  redraw();
-  player.dataset.ready = "";
 }
 
 await start();

@@ -1,5 +1,6 @@
 // Draws the graph: the nodes are in the page as a list, and are put where dagre says.
 
+import { showCounts } from "./counts.js";
 import { follow } from "./page.js";
 
 /* global dagre */
@@ -68,16 +69,8 @@ function curve(points) {
 function show({ files, jobs, rates }) {
   document.querySelector("[data-files]").textContent = files.toLocaleString("en");
   for (const node of nodes) {
-    const found = jobs[node.dataset.node];
-    if (found === undefined) continue;
-    for (const part of node.querySelectorAll("[data-part]")) {
-      part.style.flexGrow = found.parts[part.dataset.part];
-    }
-    node.querySelector("[data-counts]").textContent = found.label;
-    node.querySelector("[data-stack]").setAttribute("aria-label", found.label);
-    node.querySelector("[data-share]").textContent = found.share;
-    const rate = rates[node.dataset.node] ?? 0;
-    node.querySelector("[data-rate]").textContent = rate > 0 ? ` · ${rate.toFixed(1)} per second` : "";
+    const states = jobs[node.dataset.node];
+    if (states !== undefined) showCounts(node, states, rates[node.dataset.node] ?? 0);
   }
 }
 

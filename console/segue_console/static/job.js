@@ -1,10 +1,17 @@
-// The throughput of a job, as far as the console has counted.
+// The counts of a job, and its throughput as far as the console has counted.
+
+import { showCounts } from "./counts.js";
+import { follow } from "./page.js";
 
 /* global uPlot */
 
 const place = document.querySelector("[data-throughput]");
+const job = document.querySelector("[data-job]");
 const REFRESH_MS = 3000;
+const LEAST_S = 60; // of time that is shown
 let plot = null;
+
+const clock = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
 
 function build(data) {
   const style = getComputedStyle(document.body);
@@ -16,9 +23,12 @@ function build(data) {
       height: 160,
       legend: { show: false },
       cursor: { drag: { x: false, y: false } },
-      scales: { y: { range: (_plot, _low, high) => [0, Math.max(high, 1)] } },
-      axes: [axis, { ...axis, size: 50 }],
-      series: [{}, { stroke: line, width: 2, fill: "#6666e01a" }],
+      scales: {
+        x: { range: (_plot, low, high) => [Math.min(low, high - LEAST_S), high] },
+        y: { range: (_plot, _low, high) => [0, Math.max(high, 1)] },
+      },
+      axes: [{ ...axis, space: 100, values: (_plot, at) => at.map((s) => clock.format(1000 * s)) }, { ...axis, size: 50 }],
+      series: [{}, { stroke: line, width: 2, fill: "#6666e01a", points: { show: false } }],
     },
     data,
     place,
@@ -42,5 +52,9 @@ async function refresh() {
   setTimeout(refresh, REFRESH_MS);
 }
 
+follow(job.dataset.liveFrom, job.dataset.version, ({ jobs, rates }) => {
+  const name = job.dataset.job;
+  if (name in jobs) showCounts(job, jobs[name], rates[name] ?? 0);
+});
 await refresh();
 addEventListener("resize", () => plot?.setSize({ width: place.clientWidth, height: 160 }));

@@ -56,9 +56,11 @@ export function follow(address, version, show) {
     source = opened;
     opened.addEventListener("open", () => tell("live", false));
     opened.addEventListener("error", () => {
-      tell("not connected", true);
       // The browser tries again by itself, unless it was refused, as by a console started anew.
-      if (opened.readyState !== EventSource.CLOSED || opened !== source) return;
+      const isRefused = opened.readyState === EventSource.CLOSED;
+      const text = "not connected; it is tried again";
+      tell(isRefused ? "the console was started again: open the address that it prints" : text, true);
+      if (!isRefused || opened !== source) return;
       close();
       setTimeout(connect, AGAIN_MS);
     });

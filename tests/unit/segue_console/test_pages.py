@@ -8,6 +8,7 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -19,6 +20,7 @@ from segue.model.record import Entry, Failure, Record, State
 from segue.model.run import RunCounts, RunKind, RunRecord, RunSelection, RunState, save_run
 from segue_console.live import describe_counts
 from segue_console.namespace import LiveCounts, Namespace
+from segue_console.pages.failures import SHOWN
 from segue_support.results import NOW, OLD
 
 RUN = "20260102T030405.000000Z-0a1b2c3d"
@@ -81,7 +83,7 @@ class TestCatalogue:
         (node,) = re.findall(r'(?s)data-node="beats".*?</li>', console.get("/default/").text)
         assert '<span class="share" data-share>50.0 %</span>' in node
         assert "1 done, 1 not applicable, 1 failed" in node
-        assert '<p class="total">50.0 %</p>' in console.get("/default/jobs/beats").text
+        assert "<strong data-share>50.0 %</strong>" in console.get("/default/jobs/beats").text
         counted = namespace.live.watch()
         assert describe_counts(counted)["jobs"]["beats"]["share"] == "50.0 %"
 
@@ -94,6 +96,11 @@ class TestCatalogue:
         found = console.get(path)
         assert found.status_code == 404
         assert "Not found" in found.text
+
+    def test_a_page_that_does_not_exist_leads_to_one_that_does(self, console):
+        text = console.get("/default/none").text
+        assert "There is no such page." in text
+        assert '<a href="/">' in text
 
     def test_why_a_part_of_a_page_cannot_be_shown_is_text(self, console):
         found = console.client.get("/default/jobs/<b>/sample", headers={"HX-Request": "true"})
@@ -138,8 +145,43 @@ class TestFile:
         text = console.get("/default/file", uri=uri).text
         assert "it took 9 s" in text
         assert "line 1" in text
+        assert "What to do: raise the job" in text
         assert "it has never been requested" in text
         assert "The file does not exist any more" in text
+        assert "version <code>1</code>" in text
+
+    def test_what_a_file_needs_next_is_said_before_its_jobs(self, console, writer):
+        uri = fail(writer, "a.wav", "it took 9 s")
+        (writer.folder / "music" / "a.wav").write_bytes(b"sound")
+        text = console.get("/default/file", uri=uri).text
+        assert "A backfill would compute beats, plain" in text
+        assert "The file was overwritten since" in text
+
+    def test_results_of_jobs_that_left_the_graph_are_shown(self, console, writer, namespace):
+        writer.write("a.wav", beats={"tempo_bpm": 60.0})
+        path = writer.folder / "jobs.yaml"
+        path.write_text(path.read_text().replace("  beats:", "  pulse:"))
+        text = console.get("/default/file", uri=writer.uri("a.wav")).text
+        assert "Jobs that are no longer in the graph" in text
+
+    def test_the_name_of_the_file_is_not_repeated_in_its_messages(self, console, writer):
+        uri = fail(writer, "a.wav", f"{writer.uri('a.wav')}: empty file")
+        text = console.get("/default/file", uri=uri).text
+        assert "</strong> empty file" in text
+
+    def test_results_are_requested_from_the_page_of_a_file(self, writable, writer):
+        writer.write("a.wav", beats={})
+        page = f"/default/file?uri={writer.uri('a.wav')}"
+        assert "Request results" in writable.get(page).text
+        asked = writable.post("/default/request", page, uri=writer.uri("a.wav"))
+        assert "1 file" in asked.text
+
+    def test_an_artifact_that_is_gone_is_told(self, console, writer):
+        writer.write("a.wav", beats={"tempo_bpm": 60.0})
+        (path,) = (writer.folder / "artifacts" / "beats").rglob("*.json")
+        path.unlink()
+        text = console.get("/default/file", uri=writer.uri("a.wav")).text
+        assert "this object is gone" in text
 
     def test_a_file_that_was_overwritten_is_told(self, console, writer):
         path = writer.folder / "music" / "a.wav"
@@ -147,7 +189,7 @@ class TestFile:
         with closing(connect_store(str(path.parent))) as store:
             version = store.identify("a.wav").to_media_file("").version
         writer.write("a.wav", version, beats={})
-        note = "The file was overwritten after the ledger had noted it"
+        note = "The file was overwritten since"
         assert note not in console.get("/default/file", uri=writer.uri("a.wav")).text
         path.write_bytes(b"another sound")
         assert note in console.get("/default/file", uri=writer.uri("a.wav")).text
@@ -227,7 +269,7 @@ class TestFile:
         uri = writer.uri("a.wav")
         writer.write("a.wav", fingerprint=OLD, beats={"tempo_bpm": 60.0, "count": 4})
         writer.write("a.wav", beats={"tempo_bpm": 120.0, "count": 4})
-        assert "what changed since" in console.get("/default/file", uri=uri).text
+        assert "What changed since" in console.get("/default/file", uri=uri).text
         new = writer.graph.fingerprints["beats"]
         found = console.get(
             "/default/file/comparison", uri=uri, old=OLD, new=new, suffix="json"
@@ -279,10 +321,39 @@ class TestJob:
             value = {"tempo_bpm": 100.0 + n, "key": "C" if n < 7 else None, "beats": [1] * n}
             writer.write(f"{n}.wav", beats=value)
         text = console.get("/default/jobs/beats/sample").text
-        assert "All 10 files" in text
+        assert "all 10 files" in text
         assert "tempo_bpm: 100 to 109, median 105" in text
         assert "null in 3" in text
         assert "beats (length)" in text
+
+    def test_versions_are_shown_over_time(self, console, writer):
+        made = writer.graph.fingerprints["beats"]
+        for n, (fingerprint, hour) in enumerate([(OLD, 0), (OLD, 1), (made, 1), (made, 2)]):
+            at = NOW + timedelta(hours=hour)
+            entry = Entry(job="beats", state=State.DONE, order=1, finished_at=at)
+            uri = writer.uri(f"{n}.wav")
+            record = Record(uri=uri, version="1", order=1, arrived_at=NOW)
+            writer.put(msgspec.structs.replace(record, results={fingerprint: entry}))
+        text = console.get("/default/jobs/beats/sample").text
+        assert text.count(f"<title>1 result of {OLD}</title>") == 2
+        assert text.count(f"<title>1 result of {made}</title>") == 2
+        assert 'y="0.0" height="5.0"' in text  # the second of two in the same bar is on the first
+
+    def test_one_moment_is_not_drawn_over_time(self, console, writer):
+        writer.write("a.wav", beats={})
+        assert "Results over time" not in console.get("/default/jobs/beats/sample").text
+
+    def test_what_to_do_about_a_failure_is_told(self, console, writer):
+        fail(writer, "a.wav", "it took 9 s")
+        assert "What to do: raise the job" in console.get("/default/jobs/beats").text
+
+    def test_each_state_leads_to_its_files(self, console, writer, namespace):
+        fail(writer, "a.wav", "it took 9 s")
+        count_again(namespace)
+        text = console.get("/default/jobs/beats").text
+        assert 'data-state="failed" >' in text
+        assert 'data-state="done" hidden>' in text
+        assert "/default/files?job=beats&amp;state=failed" in text
 
     def test_numbers_may_be_as_far_apart_as_can_be(self, console, writer):
         for n, tempo in enumerate((-1e308, 0.0, 1e308)):
@@ -310,6 +381,27 @@ class TestJob:
         assert console.get("/default/jobs/beats/throughput").json().keys() == {"times", "rates"}
 
 
+class TestFiles:
+    def test_none_says_what_to_do(self, console):
+        assert "segue backfill --prefix FOLDER --all" in console.get("/default/files").text
+        assert "No files match" in console.get("/default/files", prefix="x").text
+
+    @pytest.mark.parametrize(
+        ("prefix", "parent"),
+        [
+            ("file:///music/a/b/", "prefix=file%3A%2F%2F%2Fmusic%2Fa%2F"),
+            ("file:///music/", None),
+            ("gs://bucket/a/", "prefix=gs%3A%2F%2Fbucket%2F"),
+            ("gs://bucket/", None),
+            ("music", None),
+        ],
+    )
+    def test_a_folder_leads_to_the_one_above(self, console, prefix, parent):
+        text = console.get("/default/files", prefix=prefix).text
+        assert ("The folder above" in text) == (parent is not None)
+        assert parent is None or parent in text
+
+
 class TestRuns:
     def test_none_says_what_starts_one(self, console):
         assert "segue backfill" in console.get("/default/runs").text
@@ -324,6 +416,13 @@ class TestRuns:
         assert "2 h 00 min, which cost" in text
         assert "hx-trigger" in text
         assert "1 min 40 s left" in text
+        assert '<progress max="100" value="50"' in text
+
+    def test_the_list_is_asked_again_while_one_is_running(self, console, writer):
+        save(writer)
+        assert "hx-trigger" in console.get("/default/runs").text
+        save(writer, state=RunState.DONE, ended_at=utc_now())
+        assert "hx-trigger" not in console.get("/default/runs").text
 
     def test_one_that_has_ended_is_not_asked_again(self, console, writer):
         save(writer, state=RunState.DONE, ended_at=utc_now())
@@ -345,6 +444,8 @@ class TestRuns:
         found = writable.post(f"/default/runs/{RUN}/cancel", f"/default/runs/{RUN}")
         assert found.status_code == 200
         assert writer.ledger.read_controls().cancelled.keys() == {RUN}
+        assert "it is being cancelled" in found.text
+        assert "<form" not in found.text
 
     def test_one_elsewhere_is_recorded_as_cancelled(self, writable, writer, monkeypatch):
         asked: list[str] = []
@@ -353,7 +454,7 @@ class TestRuns:
         save(writer, runner="DataflowRunner", runner_job=job)
         found = writable.post(f"/default/runs/{RUN}/cancel", f"/default/runs/{RUN}")
         assert asked == [job]
-        assert "cancelled by" in found.text
+        assert "<span>by " in found.text
         assert "Cancel the run" not in found.text
 
     def test_one_whose_process_was_killed_cannot_be_cancelled(self, writable, writer):
@@ -379,6 +480,12 @@ class TestFailures:
         assert "timeout_s" in text
         assert "<form" not in text
 
+    def test_only_the_largest_groups_are_shown(self, console, writer):
+        for n in range(SHOWN + 2):
+            fail(writer, f"{n}.wav", f"problem {n}")
+        text = console.get("/default/failures").text
+        assert "2 smaller groups not shown" in text
+
     def test_a_retry_is_shown_before_it_is_done(self, writable, writer):
         uri = fail(writer, "a.wav", "it took 9 s")
         preview = writable.post("/default/failures/retry", "/default/failures", job="beats")
@@ -402,6 +509,15 @@ class TestFailures:
 
 
 class TestRequest:
+    def test_no_job_is_told(self, writable, writer):
+        writer.write("a.wav", beats={})
+        fields = {"uri": writer.uri("a.wav"), "plan": "1"}
+        assert (
+            "at least one job" in writable.post("/default/request", "/default/files", **fields).text
+        )
+        assert "at least one job" in writable.get("/default/plan", prefix="").text
+        assert "at least one job" not in writable.get("/default/plan").text
+
     def test_it_is_planned_before_it_is_sent(self, writable, writer):
         (writer.folder / "music" / "a.wav").write_bytes(b"sound")
         writer.write("a.wav", beats={})
