@@ -78,7 +78,7 @@ def _redirect_to_first(request: Request) -> Response:
 def _show_error(request: Request, error: Exception) -> Response:
     """Show why a page cannot be shown, and what to do."""
     status, reason = _describe(error)
-    if not hasattr(request.state, "nonce"):
+    if request.headers.get("hx-request"):  # for a part of a page
         return PlainTextResponse(f"{reason}\n", status_code=status)
     return render(request, "error.html", {"reason": reason, "status": status}, status=status)
 

@@ -6,21 +6,22 @@ Usage: ``python -m segue_console.cloud``, on Cloud Run. ``PORT`` is where it lis
 
 from __future__ import annotations
 
+import contextlib
 import os
-
-import uvicorn
+import select
+import signal
+from collections.abc import Iterator
 
 from segue.errors import ConfigurationError
-from segue.log import configure
+from segue.log import Action, configure, log_event
 from segue.model.settings import Settings
-from segue_console.app import build_app
 from segue_console.namespace import open_namespaces
-from segue_console.plans import Plans
 from segue_console.security import ProxyAccess
-from segue_console.waveforms import Waveforms
+from segue_console.server import ConsoleServer, listen, run_server
 
 AUDIENCE = "SEGUE_CONSOLE_AUDIENCE"
-END_S = 5
+HOST = "0.0.0.0"  # noqa: S104 - of the container, whose only caller is the proxy
+LOOK_S = 1.0
 
 
 def main() -> None:
@@ -31,31 +32,33 @@ def main() -> None:
         raise ConfigurationError(
             f"{AUDIENCE} is not set, so nobody could be let in; deploy the console with Terraform"
         )
-    with open_namespaces([Settings.load()]) as namespaces:
-        waveforms, plans = Waveforms(), Plans()
-        app = build_app(
-            namespaces,
-            waveforms=waveforms,
-            plans=plans,
-            access=ProxyAccess(audience),
-            hosts=None,
-        )
-        try:
-            uvicorn.run(
-                app,
-                host="0.0.0.0",  # noqa: S104 - of the container, whose only caller is the proxy
-                port=int(os.environ.get("PORT", "8080")),
-                access_log=False,
-                log_config=None,
-                server_header=False,
-                ws="none",
-                timeout_graceful_shutdown=END_S,
-            )
-        finally:
-            for namespace in namespaces.values():
-                namespace.live.stop()
-            waveforms.close()
-            plans.close()
+    port = int(os.environ.get("PORT", "8080"))
+    with watch_signals() as stopped, open_namespaces([Settings.load()]) as namespaces:
+        access = ProxyAccess(audience)
+        server = ConsoleServer(namespaces, listen(HOST, port), access=access, hosts=None)
+        with run_server(server):
+            log_event(Action.STARTED, port=port)
+            while server.is_running and not select.select([stopped], [], [], LOOK_S)[0]:
+                pass
+        log_event(Action.STOPPED)
+
+
+@contextlib.contextmanager
+def watch_signals() -> Iterator[int]:
+    """Yield a file descriptor that can be read once SIGTERM or SIGINT has come.
+
+    uvicorn's own handlers would end the process before the worker and the plan are stopped.
+    """
+    reader, writer = os.pipe()
+    signals = (signal.SIGTERM, signal.SIGINT)
+    before = {n: signal.signal(n, lambda *_: os.write(writer, b"!")) for n in signals}
+    try:
+        yield reader
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        os.close(reader)
+        os.close(writer)
 
 
 if __name__ == "__main__":

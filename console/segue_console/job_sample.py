@@ -105,7 +105,7 @@ def sample_job(stack: Stack, job: str) -> JobSample:
                 slow.append((record.uri, entry.seconds))
     values = _read_values(stack, records, job)
     versions = _sum_versions(graph, job, uses)
-    distributions = tuple(_find_distributions(values))
+    distributions = tuple(find_distributions(values))
     return JobSample(
         files=len(records),
         is_whole=is_whole,
@@ -197,7 +197,7 @@ def _read_json(store: ObjectStore, name: str) -> Any:
         return None
 
 
-def _find_distributions(values: Sequence[tuple[str, Any]]) -> Iterator[Distribution]:
+def find_distributions(values: Sequence[tuple[str, Any]]) -> Iterator[Distribution]:
     """Yield the distribution of each number and each short text, in the order of the fields."""
     fields: dict[str, list[Any]] = {}
     for output, value in values:

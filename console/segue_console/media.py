@@ -114,8 +114,10 @@ def _serve(request: Request, served: Served) -> Response:
         opened.enter_context(closing(served.store))
         found = served.store.stat(served.name)
         size = found.size_bytes
+        if served.generation not in (None, found.generation):
+            raise HTTPException(404, "The file was overwritten after the ledger had noted it.")
         # All parts of an answer are of one generation: an object may be overwritten meanwhile.
-        generation = found.generation if served.generation is None else served.generation
+        generation = found.generation
         headers = {
             "Accept-Ranges": "bytes",
             "Content-Security-Policy": SANDBOX,

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import fmean
 
-from segue.adapters.connect import ledger_exists
+from segue.adapters.urls import find_file
 from segue.errors import ConfigurationError, SegueError
 from segue.model.graph import Graph, find_lock
 from segue.model.settings import Settings
@@ -23,6 +24,7 @@ COUNT_S = 1.0  # between two counts, while somebody looks
 COUNT_SHARE = 5  # a count that takes a second is made at most every 5 seconds
 READS_PER_HOUR = 1_000_000  # of Firestore, for counting while somebody looks: 0.30 US dollars
 WATCHED_S = 20.0  # after which nobody looks any more
+STOP_S = 1.0  # that the end waits for a count; one of a ledger that is away is given up
 FIRST_S = 0.03  # that a page waits for the first count
 COSTS_S = 60.0  # for which measured costs are kept
 HISTORY = 600  # counts, of which throughput is shown
@@ -56,13 +58,12 @@ class Namespace:
         self._read = _read_stats(self._paths)
         self._opened = contextlib.ExitStack()
         self._stack: Stack | None = None
-        self._has_ledger = False
+        self._ledger_file: tuple[int, int] | None = None  # that is open
         self._lock = threading.Lock()
         self._costs: dict[str, float] = {}  # by job
         self._costs_at: float | None = None
-        self.live = LiveCounts(self)
-
         self.name = self.graph.namespace
+        self.live = LiveCounts(self)
 
     def refresh(self) -> None:
         """Read the graph again if its file, or its lock, has changed."""
@@ -71,6 +72,9 @@ class Namespace:
             if found == self._read:
                 return
             self._read = found
+            if found[:1] == [None]:  # by its name, another would be found than the one meant
+                self.problem = f"{self._paths[0]} does not exist any more"
+                return
             try:
                 graph = load_graph(self.settings)
             except ConfigurationError as error:
@@ -80,19 +84,28 @@ class Namespace:
                 self.problem = f"its namespace is {graph.namespace!r} now; start the console again"
                 return
             self.graph, self.problem = graph, None
-            self._stack = self._costs_at = None
+            self._costs_at = None
+            if self._stack is not None and self._stack.graph.artifacts == graph.artifacts:
+                self._stack = replace(self._stack, graph=graph)
+            else:
+                self._stack = None
         self.live.forget()
 
     @property
+    def version(self) -> str:
+        """Which version of the graph's file, and of its lock, was read last."""
+        return hashlib.sha256(repr(self._read).encode()).hexdigest()[:12]
+
+    @property
     def stack(self) -> Stack:
-        """The open stack; a ledger that did not exist is looked for again."""
+        """The open stack; of a ledger that was created or replaced since, a new one."""
         with self._lock:
-            exists = self._has_ledger or ledger_exists(self.settings.ledger)
-            if self._stack is None or exists != self._has_ledger:
+            found = _identify(self.settings.ledger)
+            if self._stack is None or found not in (None, self._ledger_file):
                 # What was open before stays open until the end: another page may be reading it.
                 opened = open_stack(self.settings, graph=self.graph, create=False)
                 self._stack = self._opened.enter_context(opened)
-                self._has_ledger = exists
+                self._ledger_file = found
             return self._stack
 
     def measure_costs(self) -> Mapping[str, float]:
@@ -124,7 +137,8 @@ class LiveCounts:
         self._watched_at = 0.0
         self._history: deque[Counted] = deque(maxlen=HISTORY)
         self.error: str | None = None  # why the last count failed
-        self._thread = threading.Thread(target=self._run, name="counts", daemon=True)
+        name = f"counts-{namespace.name}"
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
         """Begin to count."""
@@ -136,7 +150,7 @@ class LiveCounts:
         self._stopping.set()
         self._wanted.set()
         if self._thread.is_alive():
-            self._thread.join()
+            self._thread.join(STOP_S)
 
     def watch(self) -> Counted | None:
         """Return the latest counts, and go on counting for a while; None if there are none yet."""
@@ -175,7 +189,8 @@ class LiveCounts:
                 self.error = None
                 took_s = time.monotonic() - began
                 pause_s = find_pause_s(took_s, counts.reads)
-                self._add(counts, pause_s)
+                if stack.graph is self._namespace.graph:  # else these are of the one before
+                    self._add(counts, pause_s)
             self._first.set()
             self._stopping.wait(pause_s)
 
@@ -196,6 +211,18 @@ def find_pause_s(took_s: float, reads: int) -> float:
     return max(COUNT_S, COUNT_SHARE * took_s, 3600.0 * reads / READS_PER_HOUR)
 
 
+def _identify(ledger: str) -> tuple[int, int] | None:
+    """Return what tells the file of a ledger from another of its name; None if there is none."""
+    path = find_file(ledger)
+    if path is None:  # a server has it
+        return 0, 0
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 def _read_stats(paths: list[str]) -> list[tuple[int, int, int] | None]:
     """Return what tells whether files have changed; None of those that are not there."""
     found: list[tuple[int, int, int] | None] = []
@@ -211,12 +238,23 @@ def _read_stats(paths: list[str]) -> list[tuple[int, int, int] | None]:
 
 @contextlib.contextmanager
 def open_namespaces(settings: list[Settings]) -> Iterator[dict[str, Namespace]]:
-    """Open the graphs that some settings select, by name, and close them at the end."""
+    """Open the graphs that some settings select, by name, and close them at the end.
+
+    Raises
+    ------
+    ConfigurationError
+        If a graph is wrong, or two are of one namespace.
+    """
     with contextlib.ExitStack() as opened:
-        namespaces = {}
+        namespaces: dict[str, Namespace] = {}
         for one in settings:
             namespace = Namespace(one)
             opened.callback(namespace.close)
+            if (other := namespaces.get(namespace.name)) is not None:
+                raise ConfigurationError(
+                    f"{other.graph.path} and {namespace.graph.path} are both of the namespace "
+                    f"{namespace.name!r}, of which the console shows one graph; leave one out"
+                )
             namespaces[namespace.name] = namespace
         for namespace in namespaces.values():
             namespace.live.start()

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 TOKEN = "token"  # noqa: S105 - the name of the parameter
 CSRF = "csrf"
 SAFE_METHODS = frozenset({"GET", "HEAD"})
+# https://www.w3.org/TR/fetch-metadata/; another port of this host is the same site, by the cookies.
+FOREIGN_SITES = frozenset({"cross-site", "same-site"})
 MAX_FORM_BYTES = 1 << 20
 PROXY_HEADER = "x-goog-iap-jwt-assertion"
 PROXY_ISSUER = "https://cloud.google.com/iap"
@@ -51,6 +53,11 @@ class Access(Protocol):
         """Return the response that lets a new reader in, or None if the request is not one."""
 
 
+def create_token() -> str:
+    """Return a new token."""
+    return secrets.token_urlsafe(24)
+
+
 class TokenAccess:
     """Lets in who knows the token of this start, on this machine.
 
@@ -64,14 +71,26 @@ class TokenAccess:
     def __init__(self, token: str, port: int) -> None:
         self._token = token
         self._cookie = f"segue-console-{port}"
+        self._once: set[str] = set()
+
+    def create_single_use(self) -> str:
+        """Return a token that lets one browser in: it is seen where the browser is started."""
+        token = create_token()
+        self._once.add(token)
+        return token
 
     def admit(self, request: Request) -> Response | None:
         """Turn a token in the address into a cookie, and remove it from the address."""
         given = request.query_params.get(TOKEN)
         if given is None or request.method != "GET":
             return None
-        if not _is_equal(given, self._token):
-            raise Refused(403, "The token is of another start; open the address printed by it.")
+        if given in self._once:
+            self._once.remove(given)
+        elif not _is_equal(given, self._token):
+            raise Refused(
+                403,
+                "The token is of another start, or was used; open the address that was printed.",
+            )
         rest = [(k, v) for k, v in request.query_params.multi_items() if k != TOKEN]
         # With two slashes at its beginning, a path would name another host.
         path = f"/{request.url.path.lstrip('/')}" + (f"?{urlencode(rest)}" if rest else "")
@@ -187,6 +206,9 @@ class Guard:
         host = request.headers.get("host", "")
         if self._hosts is not None and host not in self._hosts:
             raise Refused(421, f"This console is not at {host[:100]!r}.")
+        is_foreign = request.headers.get("sec-fetch-site") in FOREIGN_SITES
+        if is_foreign and request.headers.get("sec-fetch-mode") != "navigate":  # by a link
+            raise Refused(403, "The page of another site may not ask for this.")
         if request.method in SAFE_METHODS:
             return
         if not self._allow_changes:

@@ -10,7 +10,7 @@ import functools
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, unquote, urlencode
 
 import jinja2
 from markupsafe import Markup
@@ -19,11 +19,6 @@ from starlette.responses import HTMLResponse
 
 from segue import text
 from segue.printable import escape, escape_lines
-
-
-def format_percent(part: int, whole: int) -> str:
-    """Format a percentage; only the whole is 100 %, and only nothing is 0 %."""
-    return text.format_percent(part, whole)
 
 
 def format_value(value: float) -> str:
@@ -50,6 +45,16 @@ def build_query(path: str, **parameters: Any) -> str:
     return f"{path}?{urlencode(chosen, doseq=True, errors='surrogateescape')}" if chosen else path
 
 
+def quote_field(value: str) -> str:
+    """Return a name as the value of a field: a browser would change some characters of it."""
+    return "".join(c if c.isprintable() and c != "%" else quote(c) for c in value)
+
+
+def unquote_field(value: str) -> str:
+    """Return the name that a form has sent."""
+    return unquote(value)
+
+
 @functools.cache
 def load_environment() -> jinja2.Environment:
     """Return the environment of the templates."""
@@ -70,8 +75,9 @@ def load_environment() -> jinja2.Environment:
         "time": format_time,
         "value": format_value,
         "printable": escape,
+        "field": quote_field,
     }
-    environment.globals |= {"percent": format_percent, "query": build_query}
+    environment.globals["query"] = build_query
     return environment
 
 
@@ -94,7 +100,6 @@ def render(
         "namespaces": request.app.state.namespaces,
         "namespace": None,
         "page": "",
-        "wait": False,
     }
     html = load_environment().get_template(template).render({**shared, **values})
     return HTMLResponse(html.encode(errors="replace"), status_code=status)

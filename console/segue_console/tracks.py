@@ -20,6 +20,7 @@ from enum import StrEnum
 from typing import Any
 
 MAX_POINTS = 20_000  # of one track
+LARGEST = 2**63  # integers that can be sent
 LABELS = ("label", "kind", "name", "text", "midi", "chord", "value")
 TIMES, HOP = "times_s", "hop_s"
 
@@ -141,8 +142,10 @@ def _cut(name: str, kind: TrackKind, times: Sequence[float], **series: Sequence[
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value is a finite number."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    """Whether a value is a number that can be drawn; JSON may have integers of any length."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < LARGEST
 
 
 def _is_list_of_numbers(value: Any) -> bool:

@@ -135,8 +135,8 @@ class Catalogue:
     def uri(self, name: str) -> str:
         return f"file://{self.folder}/music/{name}"
 
-    def start(self, *arguments: str) -> Process:
-        command = [SEGUE, arguments[0], "--port", "0", *arguments[1:], "--json"]
+    def start(self, *arguments: str, port: str = "0") -> Process:
+        command = [SEGUE, arguments[0], "--port", port, *arguments[1:], "--json"]
         return Process(command, cwd=str(self.folder), environ=environment())
 
 
@@ -184,6 +184,7 @@ def read_url(process: Process) -> str:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     try:
+        expect.set_options(timeout=PATIENCE_MS)
         with open_browser() as found:
             yield found
     except FileNotFoundError as error:
@@ -223,9 +224,9 @@ def test_a_page_is_read_by_everybody(browser, url, catalogue, name, scheme):
     page = reader.open(PAGES[name])
     expect(page.locator("h1")).to_be_visible()
     if name == "file":
-        expect(page.locator("[data-player][data-ready]")).to_be_attached(timeout=PATIENCE_MS)
+        expect(page.locator("[data-player][data-ready]")).to_be_attached()
     if name == "job":
-        expect(page.get_by_text("What it writes")).to_be_visible(timeout=PATIENCE_MS)
+        expect(page.get_by_text("What it writes")).to_be_visible()
     faults = [*reader.faults]  # axe sets styles that the pages forbid
     found = Axe().run(page, options={"resultTypes": ["violations"]})
     serious = [v for v in found.response["violations"] if v["impact"] in ("serious", "critical")]
@@ -402,6 +403,23 @@ def test_a_plan_is_made_before_anything_is_computed(reader, catalogue):
     expect(page.locator("code").filter(has_text="segue backfill --job beats")).to_be_visible()
 
 
+def test_an_open_page_shows_the_graph_as_it_changes(reader, catalogue):
+    page = reader.open("")
+    expect(page.locator('[data-node="tags"]')).to_be_visible()
+    path = catalogue.folder / "jobs.yaml"
+    try:
+        path.write_text(GRAPH.replace("  tags:", "  genre:"))
+        expect(page.locator('[data-node="genre"] [data-counts]')).to_have_text("4 missing")
+        expect(page.locator('[data-node="tags"]')).to_have_count(0)
+        path.write_text("jobs: [1]")
+        expect(page.get_by_role("alert")).to_contain_text("The graph has changed and is not shown")
+        expect(page.locator('[data-node="genre"]')).to_be_visible()
+    finally:
+        path.write_text(GRAPH)
+    expect(page.locator('[data-node="tags"] [data-counts]')).to_have_text("3 done, 1 failed")
+    expect(page.get_by_role("alert")).to_have_count(0)
+
+
 def test_a_job_of_another_namespace_leads_to_its_graph(browser, tmp_path):
     catalogue = Catalogue(tmp_path)
     (tmp_path / "jobs.yaml").unlink()
@@ -436,7 +454,7 @@ def test_a_page_says_that_its_console_was_started_again(browser, catalogue):
         assert process.terminate() == 0
     expect(live).to_have_text("not connected; it is tried again")
     port = url.partition("/?")[0].rpartition(":")[2]
-    with catalogue.start("console", "--no-browser", "--port", port) as process:
+    with catalogue.start("console", "--no-browser", port=port) as process:
         read_url(process)
         expect(live).to_contain_text("open the address that it prints")
         assert process.terminate() == 0
@@ -456,6 +474,85 @@ def test_a_page_is_used_with_the_keyboard_alone(reader):
     expect(page.locator("h1")).to_have_text("downsample")
 
 
+def test_a_page_that_nobody_sees_keeps_no_connection(reader):
+    asked: list[str] = []
+    reader.page.on("request", lambda request: asked.append(request.url))
+    page = reader.open("")
+    expect(page.locator("[data-live]")).to_have_text("live")
+    asked.clear()
+    turn = (
+        "hidden => { Object.defineProperty(document, 'hidden', "
+        "{value: hidden, configurable: true}); "
+        "document.dispatchEvent(new Event('visibilitychange')); }"
+    )
+    page.evaluate(turn, True)
+    page.wait_for_timeout(300)
+    assert asked == []
+    page.evaluate(turn, False)
+    page.wait_for_timeout(300)
+    assert [one.rpartition("/")[2] for one in asked] == ["live"]
+
+
+def test_an_open_page_says_when_the_ledger_cannot_be_counted(reader, catalogue):
+    page = reader.open("")
+    expect(page.locator("[data-live]")).to_have_text("live")
+    ledger = catalogue.folder / ".segue" / "ledger.db"
+    ledger.rename(f"{ledger}.away")
+    expect(page.locator("[data-live]")).to_contain_text("not counted: the ledger")
+    ledger.with_name("ledger.db.away").rename(ledger)
+    expect(page.locator("[data-live]")).to_have_text("live")
+
+
+def test_an_open_page_goes_on_when_the_console_is_started_again(browser, catalogue):
+    context = browser.new_context()
+    with catalogue.start("console", "--no-browser") as process:
+        before = read_url(process)
+        page = context.new_page()
+        page.goto(before)
+        expect(page.locator("[data-live]")).to_have_text("live")
+        assert process.terminate() == 0
+    expect(page.locator("[data-live]")).to_have_text("not connected")
+    port = before.partition("/?")[0].rpartition(":")[2]
+    with catalogue.start("console", "--no-browser", port=port) as process:
+        after = read_url(process)
+        page.wait_for_timeout(3000)  # the page is refused: the token is a new one
+        expect(page.locator("[data-live]")).to_have_text("not connected")
+        context.new_page().goto(after)
+        page.bring_to_front()
+        expect(page.locator("[data-live]")).to_have_text("live")
+        context.close()
+        assert process.terminate() == 0
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        ({"status": 503, "content_type": "text/plain", "body": "<img src=x> away"}, "<img src=x>"),
+        (None, "The console does not answer."),
+    ],
+)
+def test_a_part_that_cannot_be_loaded_says_why(reader, answer, told):
+    page = reader.page
+    page.route("**/sample", lambda route: route.fulfill(**answer) if answer else route.abort())
+    reader.open("jobs/tags")
+    expect(page.get_by_role("alert")).to_contain_text(told)
+    assert page.locator("img[src=x]").count() == 0
+    reader.faults.clear()
+
+
+def test_what_was_computed_is_drawn_where_there_is_no_waveform(reader):
+    page = reader.page
+    page.route("**/file/waveform*", lambda route: route.abort())
+    reader.open(PAGES["file"])
+    expect(page.locator("[data-player][data-ready]")).to_be_attached()
+    expect(page.locator("[data-message]")).to_contain_text("There is no waveform")
+    wait_until(page, "document.querySelector('[data-media]').duration > 7")
+    segments = page.locator(".track", has_text="tags: segments").locator("canvas")
+    segments.click(position={"x": 600, "y": 10})
+    wait_until(page, "document.querySelector('[data-media]').currentTime > 2")
+    reader.faults.clear()
+
+
 def test_what_the_system_does_is_seen_as_it_happens(browser, tmp_path):
     """A file that arrives, and a request that is made and seen done, while ``segue up`` runs."""
     catalogue = Catalogue(tmp_path)
@@ -466,9 +563,9 @@ def test_what_the_system_does_is_seen_as_it_happens(browser, tmp_path):
         reader = Reader(context, read_url(up), catalogue)
         page = reader.open("")
         counts = page.locator('[data-node="beats"] [data-counts]')
-        expect(counts).to_have_text("4 done", timeout=PATIENCE_MS)
+        expect(counts).to_have_text("4 done")
         write(click_track(100.0, 4.0), str(tmp_path / "music" / "late.wav"))
-        expect(counts).to_have_text("5 done", timeout=PATIENCE_MS)
+        expect(counts).to_have_text("5 done")
         expect(page.locator("[data-files]")).to_have_text("5")
 
         page = reader.open("files")
@@ -484,12 +581,19 @@ def test_what_the_system_does_is_seen_as_it_happens(browser, tmp_path):
         expect(page.locator("tbody tr", has_text="beats")).to_be_visible()
         page.get_by_role("button", name="Request", exact=True).click()
         expect(page.locator("h1")).to_contain_text("Request")
-        expect(page.get_by_text("1 of 1 file finished")).to_be_visible(timeout=PATIENCE_MS)
+        expect(page.get_by_text("1 of 1 file finished")).to_be_visible()
 
         page = reader.open("failures")
         page.get_by_role("button", name=re.compile("Retry all .* failures of tags")).click()
         page.get_by_role("button", name="Retry 1 file").click()
         expect(page.locator("h1")).to_have_text("Retried")
-        context.close()
         assert reader.faults == []
+
+        page = reader.open("")
+        (tmp_path / "jobs.yaml").write_text(GRAPH.replace("  tags:", "  genre:"))
+        up.wait_for(lambda line: line.get("action") == "changed")  # it starts again, all of it
+        genre = page.locator('[data-node="genre"] [data-counts]')
+        expect(genre).to_have_text("5 missing", timeout=PATIENCE_MS)
+        expect(page.locator("[data-live]")).to_have_text("live", timeout=PATIENCE_MS)
+        context.close()
         assert up.terminate() == 0

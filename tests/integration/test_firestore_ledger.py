@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import pickle
 import socket
+import threading
+import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -360,6 +362,29 @@ class TestBadNetwork:
         with pytest.raises(Contended, match=r"00001\.flac"):
             hasty.change([Change(uri=uri(1), transition=overtaken, known=known[0])])
         hasty.close()
+
+    def test_to_close_it_gives_up_a_call_that_is_tried_again(self, proxy, ledger, firestore_url):
+        patient = FirestoreLedger(firestore_url, deadline_s=3600.0)
+        raised: list[Exception] = []
+
+        def read() -> None:
+            try:
+                patient.read([uri(1)])
+            except Unavailable as error:
+                raised.append(error)
+
+        proxy.fail("BatchGetDocuments", *[RpcFault()] * 1000)
+        reader = threading.Thread(target=read)
+        reader.start()
+        while proxy.calls["BatchGetDocuments"] < 5:
+            assert reader.is_alive()
+            time.sleep(0.01)
+        patient.close()
+        reader.join()
+        assert len(raised) == 1
+        proxy.clear_faults()
+        assert patient.read([uri(1)])[0].record is None, "a later call opens it again"
+        patient.close()
 
     def test_a_closed_ledger_opens_again_when_it_is_used(self, ledger):
         put(ledger, record(1))

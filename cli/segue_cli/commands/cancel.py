@@ -10,11 +10,11 @@ import msgspec
 
 from segue import text
 from segue.adapters.connect import ledger_exists
-from segue.adapters.dataflow_jobs import cancel_job
 from segue.clock import utc_now
 from segue.errors import ConfigurationError, SegueError
-from segue.model.controls import READ_S, cancel_run
-from segue.model.run import RunKind, RunRecord, RunState, find_user, load_run, save_run
+from segue.maintenance.cancellation import mark_cancelled, stop_backfill
+from segue.model.controls import READ_S
+from segue.model.run import RunKind, RunRecord, RunState, load_run, save_run
 from segue.reports.run_history import LOST_STATE, describe_state, find_run
 from segue_cli.command import Context, command
 from segue_cli.exit_code import ExitCode
@@ -56,14 +56,10 @@ def cancel(context: Context, run: str, timeout: float) -> ExitCode:
     with context.open() as stack:
         found = find_run(stack.artifacts, run)
         _check(context, found)
-        if found.runner_job is not None:
-            cancel_job(found.runner_job)
+        stop_backfill(stack, found)
+        if found.runner is not None or found.runner_job is not None:
             ended = _record_end(context, stack, found)
         else:
-            stack.ledger.change_controls(
-                lambda controls: cancel_run(controls, found.id, by=find_user(), now=utc_now())
-            )
-            stack.ledger.sync()
             ended = _wait(context, stack, found, timeout)
     if context.output.as_json:
         context.output.write_json(_to_json(ended))
@@ -95,10 +91,8 @@ def _check(context: Context, run: RunRecord) -> None:
 
 
 def _record_end(context: Context, stack: Stack, run: RunRecord) -> RunRecord:
-    """Record that a run elsewhere is cancelled: perhaps nobody waits for its end."""
-    ended = msgspec.structs.replace(
-        run, state=RunState.CANCELLED, cancelled_by=find_user(), ended_at=utc_now()
-    )
+    """Record the end of a run elsewhere, which says nothing unless somebody waits for it."""
+    ended = mark_cancelled(run)
     try:
         save_run(stack.artifacts, ended, replace=True)
     except SegueError as error:  # the run is cancelled all the same
@@ -108,8 +102,6 @@ def _record_end(context: Context, stack: Stack, run: RunRecord) -> RunRecord:
 
 def _wait(context: Context, stack: Stack, run: RunRecord, timeout_s: float) -> RunRecord:
     """Wait until a run says that it has ended."""
-    if run.runner is not None:  # it says nothing, unless somebody waits for it
-        return _record_end(context, stack, run)
     context.output.note(f"Its workers notice within {READ_S:g} seconds, and finish what they run.")
     until_s = time.monotonic() + timeout_s
     while True:

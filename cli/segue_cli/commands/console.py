@@ -58,6 +58,6 @@ def console(
         show_address(context.output, server.url)
         context.output.note("Ctrl-C stops it.")
         if not no_browser and context.output.stdout.is_terminal:
-            webbrowser.open(server.url)
+            webbrowser.open(server.create_single_use_url())
         while not signals.wait(1.0):
             pass

@@ -265,7 +265,8 @@ class ConsolePage:
     def serve(self) -> Iterator[None]:
         """Serve it until the end of the block; say where when that is done first."""
         from segue_console.namespace import open_namespaces
-        from segue_console.server import create_token, serve_console
+        from segue_console.security import create_token
+        from segue_console.server import serve_console
 
         is_first = self._token is None
         self._token = self._token or create_token()

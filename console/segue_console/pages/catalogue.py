@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
-from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -14,37 +13,14 @@ from segue import text
 from segue.model.graph import Graph
 from segue_console.lookup import find_namespace
 from segue_console.namespace import Counted
-from segue_console.templates import format_percent, render
-
-# In the order in which a bar shows them; with "missing" they add up to all files.
-STATES = (
-    ("done", "done"),
-    ("not_applicable", "not applicable"),
-    ("running", "running"),
-    ("queued", "queued"),
-    ("failed", "failed"),
-    ("blocked", "blocked"),
-    ("stale", "stale"),
-    ("missing", "missing"),
-)
-
-
-def split_states(states: Mapping[str, int]) -> dict[str, int]:
-    """Return the files in each state, each file in one: stale ones are not missing."""
-    stale = min(states["stale"], states["missing"])
-    return {**states, "stale": stale, "missing": states["missing"] - stale}
-
-
-def describe_states(states: Mapping[str, int]) -> Markup:
-    """Return the states that some files are in, for people; a number stays beside its state."""
-    parts = split_states(states)
-    told = [f"{parts[state]:,} {label}" for state, label in STATES if parts[state]]
-    return Markup(", ".join(told).replace(" ", "&nbsp;").replace(",&nbsp;", ", "))  # noqa: S704
+from segue_console.state_bar import STATES, describe_states, format_share, split_states
+from segue_console.templates import render
 
 
 def show_catalogue(request: Request) -> Response:
     """Show the graph."""
     namespace = find_namespace(request)
+    version = namespace.version
     counted = namespace.live.watch()
     costs = namespace.measure_costs()
     nodes = [
@@ -60,6 +36,7 @@ def show_catalogue(request: Request) -> Response:
         {
             "namespace": namespace,
             "page": "catalogue",
+            "version": version,
             "counts": counted.counts if counted is not None else None,
             "catalogue": namespace.graph.catalogue or "any file",
             "needs_source": any(job.needs_source for job in namespace.graph.jobs.values()),
@@ -84,17 +61,14 @@ def _build_node(
 ) -> dict[str, Any]:
     job = graph.jobs[name]
     states = counted.counts.jobs.get(name) if counted is not None else None
-    parts = split_states(states) if states is not None else dict.fromkeys(dict(STATES), 0)
-    files = counted.counts.files if counted is not None else 0
-    label = describe_states(states) if states is not None else "not counted yet"
+    parts = split_states(states) if states is not None else {}
     return {
         "name": name,
         "foreign": False,
         "needs": [*(["source"] if job.needs_source else []), *job.parents],
-        "share": format_percent(parts["done"] + parts["not_applicable"], files),
-        "parts": [(state, parts[state]) for state, _ in STATES],
-        "label": label or "no files",
-        "counts_text": label or "no files",
+        "share": format_share(states, counted.counts.files) if states and counted else "-",
+        "parts": [(state, parts.get(state, 0)) for state, _ in STATES],
+        "label": describe_states(states) if states is not None else "not counted yet",
         "owner": job.owner,
         "cost": text.format_duration(cost) if cost is not None else "",
     }

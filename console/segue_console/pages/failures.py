@@ -21,7 +21,7 @@ from segue.maintenance.retry import (
     RetryCounts,
     RetrySelection,
 )
-from segue.model.media_file import parse_location, parse_prefix
+from segue.model.media_file import parse_location
 from segue.model.message import build_request_id
 from segue.model.run import RunCounts, RunKind, RunRecord, RunSelection, RunState, find_user
 from segue.reports.failure_hints import HINTS
@@ -84,11 +84,9 @@ async def retry(request: Request) -> Response:
     form = await read_form(request)
     namespace = find_namespace(request)
     job, kind = form.get("job", [""])[0], form.get("kind", [""])[0]
-    prefix = form.get("prefix", [""])[0]
     selection = RetrySelection(
         jobs=namespace.graph.select([job] if job else []),
         kinds=select_kinds([kind] if kind else []),
-        prefix=parse_prefix(prefix) if prefix else "",
     )
     is_confirmed = "confirm" in form
     counts = await run_in_threadpool(_retry, namespace, selection, is_confirmed)
@@ -100,7 +98,7 @@ async def retry(request: Request) -> Response:
             "page": "failures",
             "counts": counts,
             "jobs": sorted(counts.failed | counts.blocked),
-            "given": {"job": job, "kind": kind, "prefix": prefix},
+            "given": {"job": job, "kind": kind},
             "is_done": is_confirmed,
             "has_queue": ledger_exists(namespace.settings.queue),
         },
@@ -128,7 +126,7 @@ def _record(namespace: Namespace, selection: RetrySelection, replay: JobRetry) -
         state=RunState.RUNNING,
         who=find_user(),
         started_at=utc_now(),
-        selection=RunSelection(prefix=selection.prefix or None),
+        selection=RunSelection(),
         jobs=selection.jobs,
     )
     location = parse_location(namespace.graph.artifacts)

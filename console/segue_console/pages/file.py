@@ -16,7 +16,7 @@ from starlette.routing import Route
 from segue.adapters.connect import connect_store
 from segue.codec import decode
 from segue.codec.table_times import count_cells, limit_times
-from segue.errors import MissingInput
+from segue.errors import CorruptMedia, MissingInput
 from segue.model.artifact import compute_checksum
 from segue.model.graph import Graph
 from segue.model.record import EVERYONE, Record, State
@@ -39,10 +39,12 @@ JSON = "application/json"
 TABLE = "application/vnd.apache.parquet"
 READ = (JSON, TABLE)
 MAX_FIELDS = 500  # of a value that are shown in a table
+MAX_TRACKS = 40  # of one result: a table may have hundreds of columns
 MAX_VALUE_BYTES = 8 << 20  # of a result that is read for the page
 MAX_CELLS = 1_000_000  # of a table, of which a few bytes may hold any number
 MAX_TEXT = 200_000  # characters of a value's JSON
 MAX_FIELD_TEXT = 2_000  # characters of one field
+UNREADABLE = object()  # in the place of a value: it is lost, too large, or of a type of its own
 
 
 def show_file(request: Request) -> Response:
@@ -80,6 +82,7 @@ def show_tracks(request: Request) -> Response:
     stack = namespace.stack
     record = find_record(stack, request)
     tracks: list[Track] = []
+    left_out = 0
     with closing(connect_store(stack.graph.artifacts)) as store:
         for job in stack.graph.jobs:
             fingerprint = find_current(stack.graph, record, job)
@@ -88,8 +91,11 @@ def show_tracks(request: Request) -> Response:
             for suffix in record.results[fingerprint].checksums:
                 value = _read_value(store, record, fingerprint, suffix)
                 output = suffix.rpartition(".")[0]
-                tracks += find_tracks(f"{job}.{output}" if output else job, value)
-    return Response(msgspec.json.encode(tracks), media_type=JSON)
+                found = list(find_tracks(f"{job}.{output}" if output else job, value))
+                tracks += found[:MAX_TRACKS]
+                left_out += len(found[MAX_TRACKS:])
+    answer = {"tracks": tracks, "left_out": left_out}
+    return Response(msgspec.json.encode(answer), media_type=JSON)
 
 
 def show_waveform(request: Request) -> Response:
@@ -105,23 +111,26 @@ def show_waveform(request: Request) -> Response:
 
 
 def _read_value(store: Any, record: Record, fingerprint: str, suffix: str) -> Any:
-    """Return the value of a result in JSON or a table; None of any other, or if it is lost."""
+    """Return the value of a result in JSON or a table, or ``UNREADABLE``."""
     content_type = CONTENT_TYPES.get(suffix.rpartition(".")[2])
     if content_type not in READ:
-        return None
+        return UNREADABLE
     entry = record.results[fingerprint]
     name = record.name_artifact(fingerprint, suffix)
     try:
         data = store.read_part(name, start=0, length=MAX_VALUE_BYTES + 1)
     except MissingInput:
-        return None
+        return UNREADABLE
     if len(data) > MAX_VALUE_BYTES or compute_checksum(data) != entry.checksums[suffix]:
-        return None
-    if content_type == JSON:
-        return decode(content_type, data)
-    if count_cells(data) > MAX_CELLS:
-        return None
-    return limit_times(decode(content_type, data)).to_pydict()
+        return UNREADABLE
+    try:
+        if content_type == JSON:
+            return decode(content_type, data)
+        if count_cells(data) > MAX_CELLS:
+            return UNREADABLE
+        return limit_times(decode(content_type, data)).to_pydict()
+    except CorruptMedia:
+        return UNREADABLE
 
 
 def _list_artifacts(namespace: str, graph: Graph, record: Record) -> Iterator[dict[str, Any]]:
@@ -249,7 +258,7 @@ def show_value(request: Request) -> Response:
     record = find_record(stack, request)
     fingerprint = request.query_params.get("fingerprint", "")
     suffix = request.query_params.get("suffix", "")
-    value = None
+    value = UNREADABLE
     if fingerprint in record.results and suffix in record.results[fingerprint].checksums:
         with closing(connect_store(stack.graph.artifacts)) as store:
             value = _read_value(store, record, fingerprint, suffix)
@@ -257,7 +266,9 @@ def show_value(request: Request) -> Response:
         (name, format_value(field)[:MAX_FIELD_TEXT])
         for name, field in islice(iterate_fields(value), MAX_FIELDS)
     ]
-    text = encode_json(value, indent=1, default=to_json_type) if value is not None else None
+    text = None
+    if value is not UNREADABLE:
+        text = encode_json(value, indent=1, default=to_json_type)
     return render(
         request,
         "value.html",
@@ -284,10 +295,15 @@ def show_comparison(request: Request) -> Response:
             raise HTTPException(404, "The file has no such result.")
     content_type = CONTENT_TYPES.get(suffix.rpartition(".")[2], BYTES)
     differences = []
+    kind = content_type.partition("/")[0]
     if content_type in READ:
+        kind = "values"
         with closing(connect_store(stack.graph.artifacts)) as store:
             values = [_read_value(store, record, one, suffix) for one in (old, new)]
-        differences = list(compare_values(JSON, *values))
+        if UNREADABLE not in values:
+            differences = list(compare_values(JSON, *values))
+        else:
+            kind = "unreadable"
     changed = [d for d in differences if d.is_changed]
     return render(
         request,
@@ -296,7 +312,7 @@ def show_comparison(request: Request) -> Response:
             "namespace": namespace,
             "old": old,
             "new": new,
-            "kind": content_type.partition("/")[0] if content_type not in READ else "values",
+            "kind": kind,
             "addresses": [_build_address(namespace.name, record, f, suffix) for f in (old, new)],
             "changed": changed[:MAX_FIELDS],
             "more": max(len(changed) - MAX_FIELDS, 0),

@@ -18,8 +18,8 @@ from segue.reports.job_states import find_failures
 from segue.stack import Stack
 from segue_console.job_sample import sample_job
 from segue_console.lookup import find_namespace
-from segue_console.pages.catalogue import STATES, describe_states, split_states
-from segue_console.templates import format_percent, render
+from segue_console.state_bar import STATES, describe_states, format_share, split_states
+from segue_console.templates import render
 
 MAX_FAILURES = 2_000  # that are counted by kind
 
@@ -27,6 +27,7 @@ MAX_FAILURES = 2_000  # that are counted by kind
 def show_job(request: Request) -> Response:
     """Show one job."""
     namespace = find_namespace(request)
+    version = namespace.version
     stack = namespace.stack
     name = _find_job(request, stack)
     job = stack.graph.jobs[name]
@@ -40,15 +41,12 @@ def show_job(request: Request) -> Response:
         {
             "namespace": namespace,
             "page": "catalogue",
+            "version": version,
             "job": job,
             "fingerprint": stack.graph.fingerprints[name],
             "parts": [(s, split_states(states)[s] if states else 0) for s, _ in STATES],
             "label": describe_states(states) if states else "not counted yet",
-            "share": format_percent(
-                states["done"] + states["not_applicable"], counted.counts.files if counted else 0
-            )
-            if states
-            else "",
+            "share": format_share(states, counted.counts.files) if states and counted else "",
             "children": stack.graph.children[name],
             "kinds": kinds.most_common(),
             "hints": HINTS,

@@ -27,7 +27,7 @@ def show_plan(request: Request) -> Response:
         made = request.app.state.plans.find(namespace.settings, jobs, prefix, retry=not is_part)
     return render(
         request,
-        "plan_found.html" if is_part else "plan.html",
+        "plan_found.html" if is_part and made is not None else "plan.html",
         {
             "namespace": namespace,
             "page": "plan",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -13,15 +14,21 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from segue.clock import utc_now
+from segue.execution.foreign import NO_RESULTS, ForeignResult, open_foreign_ledgers
 from segue.ingest.request_client import open_requests, send_request
 from segue.ingest.requests import Request as JobRequest
 from segue.model.media_file import parse_prefix
 from segue.model.planner import Verdict
+from segue.model.transitions import reopen
 from segue.reports.explanation import explain_jobs
 from segue_console.lookup import find_namespace
 from segue_console.namespace import Namespace
 from segue_console.security import read_form
-from segue_console.templates import render
+from segue_console.templates import render, unquote_field
+
+if TYPE_CHECKING:
+    from segue.model.record import Record
+    from segue.stack import Stack
 
 MAX_FILES = 1_000  # that are chosen one by one
 
@@ -31,7 +38,9 @@ async def request_results(request: Request) -> Response:
     form = await read_form(request)
     namespace = find_namespace(request)
     wanted = _build_request(namespace, form)
-    if "confirm" in form:
+    choice = _describe_choice(wanted)
+    is_confirmed = "confirm" in form
+    if is_confirmed and wanted.jobs and form.get("planned") == [choice]:
         receipt = await run_in_threadpool(_send, namespace, wanted)
         return RedirectResponse(f"/{namespace.name}/runs/{receipt}", status_code=303)
     plan = await run_in_threadpool(_plan, namespace, wanted)
@@ -42,6 +51,8 @@ async def request_results(request: Request) -> Response:
             "namespace": namespace,
             "page": "files",
             "wanted": wanted,
+            "choice": choice,
+            "is_changed": is_confirmed,
             "is_asked": "plan" in form,
             "graph_jobs": list(namespace.graph.jobs),
             **plan,
@@ -49,18 +60,23 @@ async def request_results(request: Request) -> Response:
     )
 
 
+def _describe_choice(wanted: JobRequest) -> str:
+    """Return what can be chosen in the form: a request is sent only if that was planned."""
+    return " ".join([*wanted.jobs, *(["(again)"] if wanted.force else [])])
+
+
 def _build_request(namespace: Namespace, form: Mapping[str, list[str]]) -> JobRequest:
-    files = tuple(dict.fromkeys(form.get("uri", ())))
-    prefix = form.get("prefix", [""])[0]
+    files = tuple(dict.fromkeys(map(unquote_field, form.get("uri", ()))))
+    prefix = unquote_field(form.get("prefix", [""])[0])
     if len(files) > MAX_FILES:
         raise HTTPException(400, f"Choose at most {MAX_FILES:,} files, or request a folder.")
     if bool(files) == bool(prefix):
         raise HTTPException(400, "Choose some files first.")
-    jobs = namespace.graph.select([job for job in form.get("job", ()) if job])
+    chosen = [job for job in form.get("job", ()) if job]
     return JobRequest(
         files=files,
         prefix=parse_prefix(prefix) if prefix else None,
-        jobs=tuple(jobs) if form.get("job") else (),
+        jobs=namespace.graph.select(chosen) if chosen else (),
         force="force" in form,
     )
 
@@ -70,16 +86,15 @@ def _plan(namespace: Namespace, wanted: JobRequest) -> dict[str, Any]:
     stack = namespace.stack
     todo: Counter[str] = Counter()
     unknown: list[str] = []
-    if wanted.jobs:
-        snapshots = stack.ledger.read(wanted.files) if wanted.files else []
-        for uri, snapshot in zip(wanted.files, snapshots, strict=True):
-            if snapshot.record is None:
+    if wanted.jobs and wanted.files:
+        records = []
+        for uri, snapshot in zip(wanted.files, stack.ledger.read(wanted.files), strict=True):
+            if snapshot.record is None or snapshot.record.deleted_at is not None:
                 unknown.append(uri)
-                continue
-            explained = explain_jobs(stack.graph, snapshot.record, wanted.jobs, now=utc_now())
-            todo.update(job.job for job in explained if job.verdict is Verdict.RUN)
-            if wanted.force:
-                todo.update(j.job for j in explained if j.job in wanted.jobs and j.current)
+            else:
+                records.append(snapshot.record)
+        for jobs in _plan_records(stack, records, wanted):
+            todo.update(jobs)
     costs = namespace.measure_costs()
     cpu_s = sum(n * costs.get(job, 0.0) for job, n in todo.items())
     return {
@@ -89,6 +104,26 @@ def _plan(namespace: Namespace, wanted: JobRequest) -> dict[str, Any]:
         "cost": cpu_s / 3600 * namespace.settings.price,
         "unmeasured": [job for job in todo if job not in costs],
     }
+
+
+def _plan_records(
+    stack: Stack, records: Sequence[Record], wanted: JobRequest
+) -> Iterator[list[str]]:
+    """Yield the jobs that would run on each file, as far as they can run now."""
+    graph, now = stack.graph, utc_now()
+    controls = stack.ledger.read_controls()
+    found: Sequence[Mapping[str, ForeignResult]] = [NO_RESULTS] * len(records)
+    with contextlib.ExitStack() as opened:
+        if (ledgers := open_foreign_ledgers(graph, opened)) is not None:
+            found = ledgers.read([r.media for r in records], [wanted.jobs] * len(records))
+    for record, foreign in zip(records, found, strict=True):
+        asked = record
+        if wanted.force:
+            asked, _ = reopen(record, graph, wanted.jobs, request="plan", now=now)
+        explained = explain_jobs(
+            graph, asked, wanted.jobs, now=now, foreign=foreign, controls=controls
+        )
+        yield [job.job for job in explained if job.verdict is Verdict.RUN]
 
 
 def _send(namespace: Namespace, wanted: JobRequest) -> str:

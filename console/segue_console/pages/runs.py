@@ -5,18 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from segue.adapters.dataflow_jobs import cancel_job
 from segue.clock import utc_now
 from segue.errors import ConfigurationError
-from segue.model.controls import cancel_run
+from segue.maintenance.cancellation import mark_cancelled, stop_backfill
 from segue.model.criteria import Criteria
 from segue.model.ledger import Query
 from segue.model.media_file import parse_prefix
-from segue.model.run import RunKind, RunRecord, RunSelection, RunState, find_user
+from segue.model.run import RunKind, RunRecord, RunSelection, RunState, save_run
 from segue.reports.request_progress import RequestProgress, RequestWatcher
 from segue.reports.run_history import (
     describe_state,
@@ -88,16 +88,23 @@ async def cancel(request: Request) -> Response:
     """Have a run stop."""
     await read_form(request)
     namespace = find_namespace(request)
-    run = find_run(namespace.stack.artifacts, request.path_params["run"])
-    if run.kind is not RunKind.BACKFILL or run.state is not RunState.RUNNING:
-        raise ConfigurationError("Only a backfill that is running can be cancelled.")
-    if run.runner_job is not None:
-        cancel_job(run.runner_job)
-    else:
-        namespace.stack.ledger.change_controls(
-            lambda controls: cancel_run(controls, run.id, by=find_user(), now=utc_now())
-        )
+    run = await run_in_threadpool(_cancel, namespace.stack, request.path_params["run"])
     return RedirectResponse(f"/{namespace.name}/runs/{run.id}", status_code=303)
+
+
+def _cancel(stack: Stack, name: str) -> RunRecord:
+    run = find_run(stack.artifacts, name)
+    if not _can_cancel(run):
+        raise ConfigurationError("Only a backfill that is running can be cancelled.")
+    stop_backfill(stack, run)
+    if run.runner is not None or run.runner_job is not None:
+        save_run(stack.artifacts, mark_cancelled(run), replace=True)
+    return run
+
+
+def _can_cancel(run: RunRecord) -> bool:
+    is_running = run.state is RunState.RUNNING and not run.is_lost(utc_now())
+    return run.kind is RunKind.BACKFILL and is_running
 
 
 def _parse_limit(text: str) -> int:
@@ -127,9 +134,7 @@ def _describe(namespace: Namespace, run: RunRecord) -> dict[str, Any]:
         "cpu_s": hours * 3600,
         "cost": hours * namespace.settings.price,
         "where": run.selection.prefix or run.selection.uris or ", ".join(run.selection.files[:3]),
-        "can_cancel": run.kind is RunKind.BACKFILL
-        and run.state is RunState.RUNNING
-        and not run.is_lost(now),
+        "can_cancel": _can_cancel(run),
     }
 
 

@@ -37,7 +37,7 @@ function formatClock(s, decimals = 1) {
 const said = {};
 function tell(about, text) {
   said[about] = text;
-  message.textContent = Object.values(said).filter(Boolean).join(" ");
+  if (message !== null) message.textContent = Object.values(said).filter(Boolean).join(" "); // a picture has none
 }
 
 async function load(address, onWait = () => {}) {
@@ -48,7 +48,7 @@ async function load(address, onWait = () => {}) {
       await new Promise((resolve) => setTimeout(resolve, WAIT_MS));
       continue;
     }
-    const found = await response.json();
+    const found = await response.json().catch(() => ({}));
     if (!response.ok) throw new Error(found.error ?? response.statusText);
     return found;
   }
@@ -248,6 +248,7 @@ function drawTicks(pen, track, toX, width, height) {
 
 function drawSegments(pen, track, toX, width, height) {
   const labels = [...new Set(track.labels)];
+  const numbers = new Map(labels.map((label, n) => [label, n]));
   pen.font = "12px system-ui, sans-serif";
   pen.textBaseline = "middle";
   const levels = labels.length > 1 && overlap(track) ? labels.length : 1;
@@ -255,7 +256,7 @@ function drawSegments(pen, track, toX, width, height) {
   track.times_s.forEach((start, n) => {
     const [from, to] = [Math.max(toX(start), 0), Math.min(toX(track.ends_s[n]), width)];
     if (to < 0 || from > width) return;
-    const number = labels.indexOf(track.labels[n]);
+    const number = numbers.get(track.labels[n]);
     const top = levels > 1 ? number * step : 0;
     pen.fillStyle = resolved[`--kind${number % COLOURS}`];
     pen.fillRect(from, top + 1, Math.max(to - from - 1, 1), step - 2);
@@ -548,7 +549,14 @@ async function start() {
 }
 
 async function showTracks() {
-  const tracks = await load(player.dataset.tracks);
+  let tracks = [];
+  try {
+    const found = await load(player.dataset.tracks);
+    tracks = found.tracks;
+    if (found.left_out > 0) tell("tracks", `${found.left_out} more curves and events are not drawn.`);
+  } catch (error) {
+    tell("tracks", `What was computed cannot be shown: ${error.message}`);
+  }
   for (const track of tracks) {
     if (track.kind === "boxes") connectBoxes(track);
     if (media !== null) addRow(track);

@@ -70,7 +70,7 @@ function show({ files, jobs, rates }) {
   document.querySelector("[data-files]").textContent = files.toLocaleString("en");
   for (const node of nodes) {
     const states = jobs[node.dataset.node];
-    if (states !== undefined) showCounts(node, states, files, rates[node.dataset.node] ?? 0);
+    if (states !== undefined) showCounts(node, states, rates[node.dataset.node] ?? 0);
   }
 }
 
@@ -82,4 +82,4 @@ new ResizeObserver(() => {
     draw();
   }
 }).observe(graph);
-follow(graph.dataset.liveFrom, show);
+follow(graph.dataset.liveFrom, graph.dataset.version, show);

@@ -35,19 +35,26 @@ function build(data) {
   );
 }
 
-async function refresh() {
+async function read() {
   const response = await fetch(place.dataset.throughput);
-  if (response.ok) {
-    const { times, rates } = await response.json();
-    if (plot === null) plot = build([times, rates]);
-    else plot.setData([times, rates]);
+  if (!response.ok) return;
+  const { times, rates } = await response.json();
+  if (plot === null) plot = build([times, rates]);
+  else plot.setData([times, rates]);
+}
+
+async function refresh() {
+  try {
+    if (!document.hidden) await read();
+  } catch (error) {
+    console.info(error); // the console is away; it is asked again
   }
   setTimeout(refresh, REFRESH_MS);
 }
 
-follow(job.dataset.liveFrom, ({ files, jobs, rates }) => {
+follow(job.dataset.liveFrom, job.dataset.version, ({ jobs, rates }) => {
   const name = job.dataset.job;
-  if (name in jobs) showCounts(job, jobs[name], files, rates[name] ?? 0);
+  if (name in jobs) showCounts(job, jobs[name], rates[name] ?? 0);
 });
 await refresh();
 addEventListener("resize", () => plot?.setSize({ width: place.clientWidth, height: 160 }));

@@ -108,6 +108,7 @@ class FirestoreLedger:
         self.damage = DamageReport()
         self._lock = threading.Lock()
         self._opened: FirestoreConnection | None = None
+        self._closing = threading.Event()  # replaced when it is set
         self._about_lock = threading.Lock()
         self._is_known = False  # that its format and namespace are ours
 
@@ -160,8 +161,10 @@ class FirestoreLedger:
         )
 
     def close(self) -> None:
-        """Close the connection; a later call opens a new one."""
+        """Close the connection, and give up calls under way; a later call opens a new one."""
         with self._lock:
+            self._closing.set()
+            self._closing = threading.Event()
             if self._opened is not None:
                 self._opened.close()
             self._opened = None
@@ -362,8 +365,11 @@ class FirestoreLedger:
     def _retry_until_deadline(self, call: Callable[[float], Found]) -> Found:
         """Call with the time that is left; retry while the server is away or others write first."""
         end_s = time.monotonic() + self._deadline_s
+        closing = self._closing
 
         def attempt() -> Found:
+            if closing.is_set():
+                raise Unavailable(f"{self._url} was closed meanwhile; try again later")
             with self._connection.translate_errors():
                 self._check_about(end_s - time.monotonic())
                 return call(end_s - time.monotonic())
@@ -371,8 +377,11 @@ class FirestoreLedger:
         return retry(
             attempt,
             backoff=BACKOFF,
-            should_retry=lambda error: isinstance(error, Unavailable | Contended),
+            should_retry=lambda error: (
+                isinstance(error, Unavailable | Contended) and not closing.is_set()
+            ),
             end_s=end_s,
+            pause=closing.wait,
         )
 
 

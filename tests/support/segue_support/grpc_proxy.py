@@ -45,6 +45,7 @@ class GrpcProxy:
         self._faults: dict[str, deque[RpcFault]] = {}
         self.calls: Counter[str] = Counter()
         self.requests: dict[str, list[bytes]] = {}
+        self.replies: Counter[str] = Counter()  # parts of replies, such as documents of a query
 
     def fail(self, method: str, *faults: RpcFault) -> None:
         """Inject these faults into the next calls of a method, one each."""
@@ -56,6 +57,12 @@ class GrpcProxy:
         with self._lock:
             self.calls.clear()
             self.requests.clear()
+            self.replies.clear()
+
+    def clear_faults(self) -> None:
+        """Forget the faults that are left."""
+        with self._lock:
+            self._faults.clear()
 
     def __enter__(self) -> Self:
         from concurrent.futures import ThreadPoolExecutor
@@ -107,6 +114,8 @@ class GrpcProxy:
         try:
             for reply in replies:
                 if fault is None or fault.lost == "end":
+                    with self._lock:
+                        self.replies[method] += 1
                     yield reply
         except grpc.RpcError as error:
             context.abort(error.code(), error.details())

@@ -137,3 +137,12 @@ def list_descendants(process: int) -> set[int]:
     while layer := {one for one, parent in parents.items() if parent in layer}:
         found |= layer
     return found
+
+
+def is_alive(process: int) -> bool:
+    """Whether a process exists and has not ended, by ``/proc``."""
+    try:
+        with open(f"/proc/{process}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False

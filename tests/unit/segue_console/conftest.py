@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from starlette.testclient import TestClient
 
 from segue.model.settings import Settings
 from segue_console.app import build_app
-from segue_console.namespace import Namespace
+from segue_console.namespace import Namespace, open_namespaces
 from segue_console.plans import Plans
 from segue_console.security import TokenAccess
 from segue_console.waveforms import Waveforms
@@ -24,13 +25,16 @@ TOKEN = "secret"
 class Console:
     """The application of a console, and a browser's cookies."""
 
-    def __init__(self, folder: Path, namespace: Namespace, *, allow_changes: bool) -> None:
+    def __init__(
+        self, folder: Path, namespaces: Mapping[str, Namespace], *, allow_changes: bool
+    ) -> None:
         self.waveforms, self.plans = Waveforms(str(folder / "waveforms")), Plans()
+        self.access = TokenAccess(TOKEN, 8765)
         app = build_app(
-            {namespace.name: namespace},
+            namespaces,
             waveforms=self.waveforms,
             plans=self.plans,
-            access=TokenAccess(TOKEN, 8765),
+            access=self.access,
             hosts=[HOST],
             allow_changes=allow_changes,
         )
@@ -77,7 +81,8 @@ def namespace(writer) -> Iterator[Namespace]:
 
 
 def build_console(writer: ResultWriter, namespace: Namespace, *, allow_changes: bool):
-    console = Console(writer.folder, namespace, allow_changes=allow_changes)
+    namespaces = {namespace.name: namespace}
+    console = Console(writer.folder, namespaces, allow_changes=allow_changes)
     try:
         with console.client:
             yield console
@@ -99,3 +104,19 @@ def writable(writer, namespace) -> Iterator[Console]:
     """One that may change things."""
     for found in build_console(writer, namespace, allow_changes=True):
         yield found.open()
+
+
+@pytest.fixture
+def open_console(tmp_path) -> Iterator[Callable[..., Console]]:
+    """Open one of the graphs that some settings select."""
+    with ExitStack() as opened:
+
+        def open_one(*settings: Settings) -> Console:
+            namespaces = opened.enter_context(open_namespaces(list(settings)))
+            console = Console(tmp_path, namespaces, allow_changes=False)
+            opened.callback(console.waveforms.close)
+            opened.callback(console.plans.close)
+            opened.enter_context(console.client)
+            return console.open()
+
+        yield open_one

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import html
+import re
+from contextlib import closing
+from dataclasses import replace
 from datetime import timedelta
 
 import msgspec
@@ -9,9 +13,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from segue.adapters.connect import connect_store
 from segue.clock import utc_now
+from segue.model.controls import pause_jobs
 from segue.model.record import Entry, Failure, Record, State
 from segue.model.run import RunCounts, RunKind, RunRecord, RunSelection, RunState, save_run
+from segue_console.live import describe_counts
 from segue_console.namespace import LiveCounts, Namespace
 from segue_console.pages.failures import SHOWN
 from segue_support.results import NOW, OLD
@@ -29,7 +36,7 @@ def put(writer, name: str, job: str, state: State, **more) -> str:
 
 def fail(writer, name: str, message: str) -> str:
     error = Failure(kind="timeout", type="JobTimeout", message=message, traceback="line 1")
-    return put(writer, name, "beats", State.FAILED, error=error)
+    return put(writer, name, "beats", State.FAILED, error=error, attempts=1)
 
 
 def save(writer, **changes) -> RunRecord:
@@ -65,8 +72,20 @@ class TestCatalogue:
         fail(writer, "b.wav", "too long")
         count_again(namespace)
         text = console.get("/default/").text
-        assert "1&nbsp;done, 1&nbsp;failed" in text
+        assert "1 done, 1 failed" in text
         assert 'data-needs="source"' in text
+
+    def test_the_share_is_that_of_the_files_that_a_job_is_for(self, console, writer, namespace):
+        writer.write("a.wav", beats={})
+        put(writer, "b.wav", "beats", State.NOT_APPLICABLE)
+        fail(writer, "c.wav", "too long")
+        count_again(namespace)
+        (node,) = re.findall(r'(?s)data-node="beats".*?</li>', console.get("/default/").text)
+        assert '<span class="share" data-share>50.0 %</span>' in node
+        assert "1 done, 1 not applicable, 1 failed" in node
+        assert "<strong data-share>50.0 %</strong>" in console.get("/default/jobs/beats").text
+        counted = namespace.live.watch()
+        assert describe_counts(counted)["jobs"]["beats"]["share"] == "50.0 %"
 
     def test_the_first_address_leads_to_the_first_namespace(self, console):
         found = console.client.get("/", follow_redirects=False)
@@ -83,6 +102,12 @@ class TestCatalogue:
         assert "There is no such page." in text
         assert '<a href="/">' in text
 
+    def test_why_a_part_of_a_page_cannot_be_shown_is_text(self, console):
+        found = console.client.get("/default/jobs/<b>/sample", headers={"HX-Request": "true"})
+        assert found.status_code == 404
+        assert found.headers["content-type"].startswith("text/plain")
+        assert found.text == "The graph has no job '<b>'.\n"
+
     def test_a_graph_that_has_changed_is_shown_as_it_is(self, console, writer):
         path = writer.folder / "jobs.yaml"
         before = path.read_text()
@@ -91,6 +116,17 @@ class TestCatalogue:
         assert 'data-node="new_one"' in text
         assert 'data-node="absent"' not in text
         assert console.get("/default/jobs/new_one").status_code == 200
+
+    def test_a_graph_whose_file_is_gone_stays(self, console, writer, namespace):
+        path = writer.folder / "jobs.yaml"
+        namespace.settings = replace(namespace.settings, graph=None)  # the one of the folder
+        before = path.read_text()
+        path.unlink()
+        text = console.get("/default/").text
+        assert "jobs.yaml does not exist any more" in text
+        assert 'data-node="absent"' in text
+        path.write_text(before)
+        assert "does not exist any more" not in console.get("/default/").text
 
     def test_a_graph_that_is_wrong_is_told_and_the_old_one_shown(self, console, writer):
         path = writer.folder / "jobs.yaml"
@@ -147,6 +183,17 @@ class TestFile:
         text = console.get("/default/file", uri=writer.uri("a.wav")).text
         assert "this object is gone" in text
 
+    def test_a_file_that_was_overwritten_is_told(self, console, writer):
+        path = writer.folder / "music" / "a.wav"
+        path.write_bytes(b"sound")
+        with closing(connect_store(str(path.parent))) as store:
+            version = store.identify("a.wav").to_media_file("").version
+        writer.write("a.wav", version, beats={})
+        note = "The file was overwritten since"
+        assert note not in console.get("/default/file", uri=writer.uri("a.wav")).text
+        path.write_bytes(b"another sound")
+        assert note in console.get("/default/file", uri=writer.uri("a.wav")).text
+
     def test_a_deleted_file_is_not_found(self, console, writer):
         writer.write("a.wav", beats={})
         writer.delete("a.wav")
@@ -155,15 +202,24 @@ class TestFile:
     def test_tracks_are_those_of_the_current_results(self, console, writer):
         writer.write("a.wav", fingerprint=OLD, beats={"times_s": [9.0]})
         writer.write("a.wav", beats={"times_s": [1.0, 2.0], "tempo_bpm": 60.0})
-        (track,) = console.get("/default/file/tracks", uri=writer.uri("a.wav")).json()
+        found = console.get("/default/file/tracks", uri=writer.uri("a.wav")).json()
+        (track,) = found["tracks"]
+        assert found["left_out"] == 0
         assert (track["name"], track["kind"]) == ("beats: times", "ticks")
         assert track["times_s"] == [1.0, 2.0]
+
+    def test_of_very_many_tracks_the_first_are_drawn(self, console, writer):
+        columns = {f"e{n:03}": [0.0, 1.0] for n in range(512)}
+        writer.write("a.wav", table=pa.table({"times_s": [0.0, 0.5], **columns}))
+        found = console.get("/default/file/tracks", uri=writer.uri("a.wav")).json()
+        assert (len(found["tracks"]), found["left_out"]) == (40, 473)
 
     def test_a_result_that_was_changed_is_not_drawn(self, console, writer):
         writer.write("a.wav", beats={"times_s": [1.0]})
         (path,) = (writer.folder / "artifacts" / "beats").rglob("*.json")
         path.write_text('{"times_s": [2.0]}')
-        assert console.get("/default/file/tracks", uri=writer.uri("a.wav")).json() == []
+        found = console.get("/default/file/tracks", uri=writer.uri("a.wav")).json()
+        assert found["tracks"] == []
 
     def test_a_value_is_a_table_and_json(self, console, writer):
         writer.write("a.wav", beats={"tempo_bpm": 120.5, "labels": {"x": 1.0}})
@@ -207,7 +263,7 @@ class TestFile:
         uri, made = writer.uri("a.wav"), writer.graph.fingerprints["table"]
         found = console.get("/default/file/value", uri=uri, fingerprint=made, suffix="parquet")
         assert "too large to show" in found.text
-        assert console.get("/default/file/tracks", uri=uri).json() == []
+        assert console.get("/default/file/tracks", uri=uri).json()["tracks"] == []
 
     def test_versions_are_compared_side_by_side(self, console, writer):
         uri = writer.uri("a.wav")
@@ -220,6 +276,25 @@ class TestFile:
         ).text
         assert "tempo_bpm" in found
         assert "1 other field unchanged" in found
+
+    def test_a_result_that_is_lost_is_not_compared(self, console, writer):
+        writer.write("a.wav", fingerprint=OLD, beats={"tempo_bpm": 60.0})
+        writer.write("a.wav", beats={"tempo_bpm": 120.0})
+        new = writer.graph.fingerprints["beats"]
+        for path in (writer.folder / "artifacts" / "beats" / OLD).rglob("*.json"):
+            path.unlink()
+        found = console.get(
+            "/default/file/comparison", uri=writer.uri("a.wav"), old=OLD, new=new, suffix="json"
+        )
+        assert "One of the two is lost" in found.text
+
+    def test_null_is_a_value(self, console, writer):
+        writer.write("a.wav", plain=None)
+        made = writer.graph.fingerprints["plain"]
+        found = console.get(
+            "/default/file/value", uri=writer.uri("a.wav"), fingerprint=made, suffix="json"
+        )
+        assert ">null</pre>" in found.text
 
     def test_pictures_are_compared_by_looking(self, console, writer):
         uri = writer.uri("a.wav")
@@ -372,6 +447,21 @@ class TestRuns:
         assert "it is being cancelled" in found.text
         assert "<form" not in found.text
 
+    def test_one_elsewhere_is_recorded_as_cancelled(self, writable, writer, monkeypatch):
+        asked: list[str] = []
+        monkeypatch.setattr("segue.maintenance.cancellation.cancel_job", asked.append)
+        job = "projects/p/locations/r/jobs/1"
+        save(writer, runner="DataflowRunner", runner_job=job)
+        found = writable.post(f"/default/runs/{RUN}/cancel", f"/default/runs/{RUN}")
+        assert asked == [job]
+        assert "<span>by " in found.text
+        assert "Cancel the run" not in found.text
+
+    def test_one_whose_process_was_killed_cannot_be_cancelled(self, writable, writer):
+        save(writer, updated_at=utc_now() - timedelta(days=1))
+        found = writable.post(f"/default/runs/{RUN}/cancel", "/default/files")
+        assert found.status_code == 400
+
     def test_one_that_has_ended_cannot_be_cancelled(self, writable, writer):
         save(writer, state=RunState.DONE, ended_at=utc_now())
         found = writable.post(f"/default/runs/{RUN}/cancel", "/default/files")
@@ -440,8 +530,58 @@ class TestRequest:
         assert "<td>plain</td>" in planned.text
         current = writable.post("/default/request", page, uri=uri, job="beats")
         assert "All that is current already" in current.text
-        sent = writable.post("/default/request", page, uri=uri, job="plain", confirm="1")
+        given = {"uri": uri, "job": "plain", "planned": "plain", "confirm": "1"}
+        sent = writable.post("/default/request", page, **given)
         assert "0 of 1 file finished" in sent.text
+
+    def test_the_plan_is_what_a_request_has_computed(self, writable, writer):
+        """A request tries a failed job again only with force, and no paused job."""
+        (writer.folder / "music" / "a.wav").write_bytes(b"sound")
+        uri, page = fail(writer, "a.wav", "it took 9 s"), "/default/files"
+        found = writable.post("/default/request", page, uri=uri, job="beats")
+        assert "All that is current already, or cannot be computed now" in found.text
+        found = writable.post("/default/request", page, uri=uri, job="beats", force="on")
+        assert "<td>beats</td>" in found.text
+        writer.ledger.change_controls(
+            lambda controls: pause_jobs(controls, ["beats"], by=None, now=utc_now())
+        )
+        found = writable.post("/default/request", page, uri=uri, job="beats", force="on")
+        assert "<td>beats</td>" not in found.text
+        writer.delete("a.wav")
+        found = writable.post("/default/request", page, uri=uri, job="beats", force="on")
+        assert "1 file not in the ledger" in found.text
+
+    @pytest.mark.parametrize(
+        "given",
+        [
+            {"job": "plain"},
+            {"job": ["plain", "beats"], "planned": "plain"},
+            {"job": "plain", "planned": "plain", "force": "on"},
+            {"planned": "plain"},
+            {"planned": ""},
+        ],
+    )
+    def test_what_was_not_planned_is_not_sent(self, writable, writer, given):
+        writer.write("a.wav", beats={})
+        given = {"uri": writer.uri("a.wav"), "confirm": "1", **given}
+        found = writable.post("/default/request", "/default/files", **given)
+        assert "<h1>Request results</h1>" in found.text
+        assert ("The choice has changed" in found.text) == ("job" in given)
+        assert "0 runs" in writable.get("/default/runs").text
+
+    @pytest.mark.parametrize(
+        "name", ["a\nb.wav", "a\u202eb\x1b.wav", "100%25.wav", "\u96e8 ' \".wav"]
+    )
+    def test_a_file_of_any_name_can_be_chosen(self, writable, writer, name):
+        (writer.folder / "music" / name).write_bytes(b"sound")
+        writer.write(name, beats={})
+        (chosen,) = re.findall(r'name="uri" value="([^"]*)"', writable.get("/default/files").text)
+        found = writable.post(
+            "/default/request", "/default/files", uri=html.unescape(chosen), job="plain"
+        )
+        assert "<td>plain</td>" in found.text
+        (hidden,) = re.findall(r'name="uri" value="([^"]*)"', found.text)
+        assert hidden == chosen
 
     @pytest.mark.parametrize(
         "given",

@@ -14,7 +14,7 @@ import pytest
 from segue.model.settings import Settings
 from segue_console import plans
 from segue_console.plans import MadePlan, Plans
-from segue_support.processes import list_descendants
+from segue_support.processes import is_alive, list_descendants
 
 pytestmark = pytest.mark.slow
 
@@ -24,7 +24,7 @@ SCRIPT = """
 import os, sys, time
 from segue.model.settings import Settings
 from segue_console.plans import Plans
-from segue_support.processes import list_descendants
+from segue_support.processes import is_alive, list_descendants
 
 plans = Plans()
 plans.find(Settings(graph=sys.argv[1]), ("beats",), "")
@@ -188,14 +188,6 @@ def test_a_console_that_is_killed_leaves_no_process(stuck):
         process = int(console.stdout.readline())
         console.kill()
     wait_until(lambda: not is_alive(process))
-
-
-def is_alive(process: int) -> bool:
-    try:
-        with open(f"/proc/{process}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 class TestPage:

@@ -25,6 +25,14 @@ def test_the_address_with_the_token_lets_a_browser_in_and_loses_it(console):
     assert console.get("/default/").status_code == 200
 
 
+def test_a_token_that_the_browser_is_started_with_is_used_once(console):
+    console.client.cookies.clear()
+    token = console.access.create_single_use()
+    assert console.client.get("/", params={"token": token}).status_code == 200
+    console.client.cookies.clear()
+    assert console.client.get("/", params={"token": token}).status_code == 403
+
+
 @pytest.mark.parametrize("path", ["//evil.example/", "///evil.example", "/%2Fevil.example/"])
 def test_the_token_leads_to_no_other_host(console, path):
     found = console.client.get(f"http://{HOST}{path}?token={TOKEN}", follow_redirects=False)
@@ -48,6 +56,23 @@ def test_another_token_is_refused(console, token):
 @pytest.mark.parametrize("host", ["evil.example:8765", "127.0.0.1", "127.0.0.1:80", ""])
 def test_a_name_that_only_leads_here_is_refused(console, host):
     assert console.client.get("/default/", headers={"Host": host}).status_code == 421
+
+
+@pytest.mark.parametrize(
+    ("site", "mode", "status"),
+    [
+        ("same-origin", "cors", 200),
+        ("none", "navigate", 200),
+        ("cross-site", "navigate", 200),
+        ("same-site", "navigate", 200),
+        ("cross-site", "no-cors", 403),
+        ("same-site", "no-cors", 403),
+        ("same-site", "cors", 403),
+    ],
+)
+def test_the_page_of_another_site_starts_nothing(console, site, mode, status):
+    headers = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": mode}
+    assert console.client.get("/default/plan", headers=headers).status_code == status
 
 
 @pytest.mark.parametrize("path", PAGES)
@@ -120,6 +145,54 @@ def test_other_methods_are_refused(writable, method):
 
 def test_the_headers_of_the_counts_alone_end(console):
     assert console.client.head("/default/live").status_code == 200
+
+
+PARAMETERS = {
+    "/default/files": ("prefix", "job", "state", "error", "after"),
+    "/default/file": ("uri",),
+    "/default/file/tracks": ("uri",),
+    "/default/file/waveform": ("uri",),
+    "/default/file/value": ("fingerprint", "suffix"),
+    "/default/file/comparison": ("old", "new", "suffix"),
+    "/default/media": ("uri",),
+    "/default/artifact": ("fingerprint", "suffix"),
+    "/default/runs": ("limit",),
+    "/default/plan": ("job", "prefix"),
+}
+ODD = (
+    *("", "0", "-1", "1e9", "9" * 5000, "\u0663", "\0", "a\0b", "\r\nX: y", "\u202e", "\U0010ffff"),
+    *(
+        "..",
+        "../../etc/passwd",
+        "/",
+        "//",
+        "file://",
+        "file:///",
+        "gs://",
+        "gs:///x",
+        "://",
+        "x://y",
+    ),
+    *("~root", "*", "%", "%00", "%ff", "'\"<script>", "{{ 7 * 7 }}", "nan", "a" * 3000, "json"),
+)
+
+
+@pytest.mark.parametrize(
+    ("path", "name"), [(path, name) for path, names in PARAMETERS.items() for name in names]
+)
+def test_no_parameter_breaks_a_page(console, writer: ResultWriter, path, name):
+    (writer.folder / "music" / "a.wav").write_bytes(b"sound")
+    writer.write("a.wav", beats={"tempo_bpm": 1.0})
+    made = writer.graph.fingerprints["beats"]
+    usual = {"uri": writer.uri("a.wav"), "suffix": "json", **dict.fromkeys(("old", "new"), made)}
+    for value in ODD:
+        for headers in ({}, {"HX-Request": "true"}):
+            given = {**usual, "fingerprint": made, name: value}
+            found = console.client.get(path, params=given, headers=headers)
+            assert found.status_code < 500, value
+            assert "content-security-policy" in found.headers
+    raw = console.client.get(f"{path}?{name}=%ff%fe%00&{name}&&=;")
+    assert raw.status_code < 500
 
 
 HOSTILE = (

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 
+import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from segue_console.tracks import MAX_POINTS, TrackKind, find_tracks
 
@@ -127,3 +130,26 @@ def test_what_is_too_long_to_draw_is_cut_and_says_so():
 )
 def test_whatever_else_a_job_writes_is_not_drawn(value):
     assert find(value) == {}
+
+
+# Names that mean something, so that what is drawn is drawn of odd values, too.
+NAMES = st.sampled_from(
+    ["times_s", "beat_times_s", "downbeat_times_s", "start_s", "end_s", "time_s", "hop_s", "box"]
+) | st.text(max_size=3)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(NAMES, inner, max_size=4),
+)
+
+
+@given(st.dictionaries(NAMES, JSON, max_size=5))
+def test_any_value_can_be_sent(value):
+    tracks = list(find_tracks("job", value))
+    assert len(msgspec.json.decode(msgspec.json.encode(tracks))) == len(tracks)
+    for track in tracks:
+        assert len(track.times_s) >= max(len(track.values), len(track.boxes), len(track.labels))
+
+
+@pytest.mark.parametrize("number", [10**400, 2**63, math.inf, math.nan, True, "1"])
+def test_what_cannot_be_drawn_is_no_number(number):
+    assert find({"times_s": [1.0, number], "hop_s": 0.1, "values": [number]}) == {}

@@ -2,59 +2,21 @@
 
 from __future__ import annotations
 
-import base64
 import hmac
 import json
 import time
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from segue.adapters import proxy_signature as module
 from segue.adapters.proxy_signature import ProxySignature
+from segue_support.identity_proxy import AUDIENCE, IdentityProxy, encode
 from segue_support.web_server import Page, serve_pages
-
-AUDIENCE = "/projects/1/locations/europe-west1/services/segue-console"
-
-
-def encode(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
-
-
-class Proxy:
-    """Signs as the proxy does: ES256."""
-
-    def __init__(self, name: str = "k1") -> None:
-        self.name = name
-        self.key = ec.generate_private_key(ec.SECP256R1())
-
-    @property
-    def public(self) -> str:
-        found = self.key.public_key()
-        return found.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
-
-    def sign(self, **claims) -> str:
-        now = int(time.time())
-        payload = {
-            "iss": "https://cloud.google.com/iap",
-            "aud": AUDIENCE,
-            "email": "a@example.com",
-            "iat": now - 10,
-            "exp": now + 600,
-            **claims,
-        }
-        header = {"alg": "ES256", "typ": "JWT", "kid": self.name}
-        text = ".".join(encode(json.dumps(part).encode()) for part in (header, payload))
-        r, s = decode_dss_signature(self.key.sign(text.encode(), ec.ECDSA(SHA256())))
-        return f"{text}.{encode(r.to_bytes(32) + s.to_bytes(32))}"
 
 
 @pytest.fixture
-def proxy() -> Proxy:
-    return Proxy()
+def proxy() -> IdentityProxy:
+    return IdentityProxy()
 
 
 @pytest.fixture
@@ -100,9 +62,9 @@ def test_another_algorithm_is_refused(signature, proxy, algorithm):
 
 def test_another_key_is_refused(signature):
     with pytest.raises(ValueError, match=r"\w"):
-        signature.verify(Proxy().sign(), AUDIENCE)
+        signature.verify(IdentityProxy().sign(), AUDIENCE)
     with pytest.raises(ValueError, match=r"\w"):
-        signature.verify(Proxy("k2").sign(), AUDIENCE)
+        signature.verify(IdentityProxy("k2").sign(), AUDIENCE)
 
 
 @pytest.mark.parametrize("token", ["", "a", "a.b.c", "a.b", "..", "é.é.é"])

@@ -22,6 +22,11 @@ def test_a_sparkline_goes_from_the_lowest_to_the_highest(values, drawn):
     assert draw_sparkline(list(values)) == drawn
 
 
+def test_a_sparkline_holds_the_largest_numbers():
+    assert draw_sparkline([-1e308, 1e308]) == "▁█"
+    assert draw_sparkline([1e308] * 100, 1) == "▁"
+
+
 def test_a_sparkline_of_many_numbers_is_made_of_means():
     values = [0.0] * 500 + [1.0] * 500
     assert draw_sparkline(values, columns=4) == "▁▁██"

@@ -9,6 +9,7 @@ import pytest
 
 from segue.adapters.connect import connect_ledger
 from segue.clock import utc_now
+from segue.maintenance import cancellation as module
 from segue.model.run import (
     RunKind,
     RunRecord,
@@ -18,7 +19,6 @@ from segue.model.run import (
     load_run,
     save_run,
 )
-from segue_cli.commands import cancel as module
 from segue_cli.exit_code import ExitCode
 
 ID = "20260102T030405.000000Z-0a1b2c3d"
