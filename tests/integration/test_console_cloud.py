@@ -206,7 +206,7 @@ def test_each_page_has_the_numbers_of_the_ledger(cloud, song):
         assert "it took 9 s" in reader.get("failures").text
         assert "3 files" in reader.get("failures").text
         assert "<p>99 in 1 result</p>" in reader.get("jobs/tempo/sample").text
-        assert "All 5 files" in reader.get("jobs/mood/sample").text
+        assert "all 5 files" in reader.get("jobs/mood/sample").text
         assert reader.get("runs").status_code == reader.get("plan").status_code == 200
         text = reader.get("file", uri=song.uri).text
         assert f"<code>{song.uri}</code>" in text
