@@ -93,7 +93,7 @@ def _count_failures(stack: Stack, job: str) -> tuple[Counter[tuple[str, str]], b
     found = find_failures(stack.ledger, stack.graph, jobs=[job])
     kinds: Counter[tuple[str, str]] = Counter()
     for failure in islice(found, MAX_FAILURES):
-        message = failure.error.message.replace(failure.uri, "…")
+        message = failure.error.message.replace(failure.uri, "…").removeprefix("…: ")
         kinds[failure.error.kind, message[:200]] += 1
     return kinds, kinds.total() < MAX_FAILURES
 
