@@ -487,6 +487,7 @@ def test_an_open_page_says_when_the_ledger_cannot_be_counted(reader, catalogue):
 
 def test_an_open_page_goes_on_when_the_console_is_started_again(browser, catalogue):
     context = browser.new_context()
+    context.set_default_timeout(PATIENCE_MS)
     with catalogue.start("console", "--no-browser") as process:
         before = read_url(process)
         page = context.new_page()
@@ -497,7 +498,7 @@ def test_an_open_page_goes_on_when_the_console_is_started_again(browser, catalog
     port = before.partition("/?")[0].rpartition(":")[2]
     with catalogue.start("console", "--no-browser", port=port) as process:
         after = read_url(process)
-        page.wait_for_timeout(3000)  # the page is refused: the token is a new one
+        # The page is refused: the token is a new one.
         expect(page.locator("[data-live]")).to_contain_text("open the address that it prints")
         context.new_page().goto(after)
         page.bring_to_front()

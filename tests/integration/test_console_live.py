@@ -89,9 +89,9 @@ def wait_until(condition: Callable[[], object]) -> None:
 def test_a_page_is_told_when_the_ledger_changes(console):
     with console.follow() as events:
         first = events.wait_for("counts")
-        assert (first["files"], first["jobs"]["beats"]["done"]) == (0, 0)
+        assert (first["files"], first["jobs"]["beats"]["parts"]["done"]) == (0, 0)
         console.writer.write("a.wav", beats={})
-        events.wait_for("counts", lambda found: found["jobs"]["beats"]["done"] == 1)
+        events.wait_for("counts", lambda found: found["jobs"]["beats"]["parts"]["done"] == 1)
 
 
 def test_many_pages_are_served_by_one_thread(console):

@@ -580,8 +580,9 @@ class TestRequest:
             "/default/request", "/default/files", uri=html.unescape(chosen), job="plain"
         )
         assert "<td>plain</td>" in found.text
-        (hidden,) = re.findall(r'name="uri" value="([^"]*)"', found.text)
-        assert hidden == chosen
+        page = writable.get("/default/file", uri=writer.uri(name))
+        for text in (found.text, page.text):
+            assert re.findall(r'name="uri" value="([^"]*)"', text) == [chosen]
 
     @pytest.mark.parametrize(
         "given",
