@@ -1,6 +1,6 @@
 // Draws the graph: the nodes are in the page as a list, and are put where dagre says.
 
-import { showCounts } from "./counts.js";
+import { keepTogether, showCounts } from "./counts.js";
 import { follow } from "./page.js";
 
 /* global dagre */
@@ -74,6 +74,9 @@ function show({ files, jobs, rates }) {
   }
 }
 
+for (const text of graph.querySelectorAll("[data-counts]")) {
+  text.textContent = keepTogether(text.textContent);
+}
 draw();
 let width = graph.clientWidth;
 new ResizeObserver(() => {
