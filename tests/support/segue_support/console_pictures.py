@@ -34,6 +34,13 @@ SONG = "night bus/01 Terminal.ogg"
 SOME_FAILED = 3  # three files of the music are broken
 PATIENCE_MS = 60_000
 WIDTH = 1200
+# The folder is a reader's own.
+RENAME = """folder => {
+  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (texts.nextNode()) {
+    texts.currentNode.data = texts.currentNode.data.replaceAll(folder, "/home/you");
+  }
+}"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,10 +92,11 @@ def take_picture(browser: Browser, url: str, name: str, folder: Path) -> bytes:
     page.goto(f"{url.partition('/?')[0]}/default/{picture.page.format(song=song)}")
     page.locator(picture.shows).first.wait_for(timeout=PATIENCE_MS)
     page.wait_for_timeout(1_000)  # what is drawn at the next chance
+    page.evaluate(RENAME, str(folder))
     taken = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
     context.close()
     small = io.BytesIO()
-    taken.quantize(256).save(small, "PNG", optimize=True)
+    taken.quantize(256, kmeans=1).save(small, "PNG", optimize=True)
     return small.getvalue()
 
 
