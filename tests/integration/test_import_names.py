@@ -19,6 +19,7 @@ FOLDERS = ("shared", "pipelines", "functions", "cli", "tests", "bench", "infra",
 PACKAGES = {
     "segue": "shared",
     "segue_cli": "cli",
+    "segue_console": "console",
     "segue_functions": "functions",
     "segue_pipelines": "pipelines",
 }
