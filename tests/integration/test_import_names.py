@@ -15,7 +15,7 @@ from segue_support.environments import Environment, environ
 from segue_support.paths import ROOT
 from segue_support.processes import Process
 
-FOLDERS = ("shared", "pipelines", "functions", "cli", "tests", "bench", "infra", "docs")
+FOLDERS = ("shared", "pipelines", "functions", "cli", "console", "tests", "bench", "infra", "docs")
 PACKAGES = {
     "segue": "shared",
     "segue_cli": "cli",
