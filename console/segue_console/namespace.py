@@ -243,7 +243,7 @@ def open_namespaces(settings: list[Settings]) -> Iterator[dict[str, Namespace]]:
     Raises
     ------
     ConfigurationError
-        If a graph is wrong, or two are of one namespace.
+        If a graph or a setting is wrong, or two graphs are of one namespace.
     """
     with contextlib.ExitStack() as opened:
         namespaces: dict[str, Namespace] = {}
@@ -257,5 +257,6 @@ def open_namespaces(settings: list[Settings]) -> Iterator[dict[str, Namespace]]:
                 )
             namespaces[namespace.name] = namespace
         for namespace in namespaces.values():
+            _ = namespace.stack  # whether its settings make sense is known before a page is open
             namespace.live.start()
         yield namespaces

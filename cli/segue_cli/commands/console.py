@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import webbrowser
 
 import click
 
+from segue.errors import ConfigurationError
+from segue.model.media_file import parse_location
 from segue_cli.command import Context, command, complete_path
 from segue_cli.commands.up import PORT, load_settings, show_address
 from segue_cli.local.signals import Signals
@@ -21,10 +24,11 @@ from segue_cli.local.signals import Signals
     ),
 )
 @click.argument(
-    "graphs",
+    "places",
     nargs=-1,
-    metavar="[GRAPH]...",
-    help="The files of the graphs to show, if there are several, or instead of --graph.",
+    metavar="[FOLDER|GRAPH]...",
+    help="The folder with the media, which overrides --catalogue; and the files of the graphs to "
+    "show, if there are several, or instead of --graph.",
     shell_complete=complete_path,
 )
 @click.option(
@@ -37,7 +41,7 @@ from segue_cli.local.signals import Signals
 @click.option("--allow-changes", is_flag=True, help="Let the page request, retry and cancel.")
 @click.option("--no-browser", is_flag=True, help="Only print the address; open no browser.")
 def console(
-    context: Context, graphs: tuple[str, ...], port: int, allow_changes: bool, no_browser: bool
+    context: Context, places: tuple[str, ...], port: int, allow_changes: bool, no_browser: bool
 ) -> None:
     """Show a catalogue and its results in a web page: see them, and hear them.
 
@@ -49,7 +53,9 @@ def console(
     from segue_console.namespace import open_namespaces
     from segue_console.server import serve_console
 
-    settings = load_settings(context.settings, graphs)
+    settings = load_settings(context.settings, places)
+    for one in settings:
+        _check_catalogue(one.catalogue)
     with (
         Signals() as signals,
         open_namespaces(settings) as namespaces,
@@ -61,3 +67,14 @@ def console(
             webbrowser.open(server.create_single_use_url())
         while not signals.wait(1.0):
             pass
+
+
+def _check_catalogue(catalogue: str | None) -> None:
+    """Raise an error if there is no such folder; without one, the page shows what is recorded."""
+    if catalogue is None or not (location := parse_location(catalogue)).startswith("file://"):
+        return
+    if not os.path.isdir(location.removeprefix("file://")):
+        raise ConfigurationError(
+            f"there is no folder {catalogue!r} with media, and it is not the file of a graph; "
+            "check the path"
+        )

@@ -95,7 +95,7 @@ class ResultWriter:
         self.url = f"sqlite:///{folder}/ledger.db"
         self.graph: Graph = read_graph(str(folder / "jobs.yaml"), {})
         self.ledger = connect_ledger(self.url)
-        self.artifacts = connect_store(self.graph.artifacts)
+        self.artifacts = connect_store(str(folder / self.graph.artifacts))
 
     def uri(self, name: str) -> str:
         return f"file://{self.folder}/music/{name}"

@@ -62,3 +62,20 @@ def test_two_folders_are_an_error(segue, project):
     said = segue("console", "--no-browser", "music", "more")
     assert said.code == ExitCode.USAGE
     assert "name one folder" in said.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (("--ledger", "redis://host"), "redis://host"),
+        (("--ledger", "firestore://"), "is not a Firestore ledger"),
+        (("Musc",), "there is no folder 'Musc' with media"),
+        (("--catalogue", "Musc"), "there is no folder 'Musc' with media"),
+    ],
+)
+def test_a_setting_that_makes_no_sense_is_an_error_before_a_page_is_opened(
+    segue, project, arguments, error
+):
+    said = segue("console", "--no-browser", "--port", "0", *arguments)
+    assert said.code == ExitCode.USAGE
+    assert error in said.err
