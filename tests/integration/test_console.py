@@ -371,7 +371,7 @@ def test_files_are_found_by_state_and_error(reader):
 
 
 def test_a_hostile_name_is_shown_as_it_is_and_does_nothing(reader):
-    for path in ("files", PAGES["hostile"], "jobs/tags", "failures", "runs"):
+    for path in ("", "files", PAGES["hostile"], "jobs/tags", "failures", "runs", "plan"):
         page = reader.open(path)
         expect(page.locator("h1")).to_be_visible()
         assert page.locator("img[src=x]").count() == 0
