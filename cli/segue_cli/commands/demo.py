@@ -125,7 +125,8 @@ class _Tour:
             "segue explain 'catalogue/night bus/Bis.flac'",
         )
         self._shell.show(
-            f"All of this is in {os.path.relpath(self._folder)}. To try it on your own music: "
+            f"All of this is in {os.path.relpath(self._folder)}; there, segue console lets you "
+            "see and hear it. To try it on your own music: "
             "segue backfill --prefix ~/Music --job beats, or segue up ~/Music"
         )
         if self._output.as_json:
