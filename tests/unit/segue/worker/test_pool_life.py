@@ -21,6 +21,7 @@ from segue.model.record import State
 from segue.worker.pool import MAX_LOST_SUPERVISORS
 from segue.worker.protocol import Task
 from segue_support.paths import ROOT
+from segue_support.processes import is_alive
 from segue_support.trial import Trial, run_tasks
 
 pytestmark = pytest.mark.slow
@@ -61,14 +62,6 @@ def wait_until(condition: Callable[[], bool]) -> bool:
     while not (result := condition()) and time.monotonic() < end_s:
         time.sleep(0.02)
     return result
-
-
-def is_alive(process: int) -> bool:
-    try:
-        with open(f"/proc/{process}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 def list_children(scratch: Path) -> list[int]:
