@@ -231,7 +231,8 @@ def _count_numbers(name: str, numbers: Sequence[float], missing: int) -> Distrib
         missing=missing,
         low=low,
         high=high,
-        median=numbers[len(numbers) // 2],
+        # The half of each, as the sum of two numbers may be no number.
+        median=numbers[(len(numbers) - 1) // 2] / 2 + numbers[len(numbers) // 2] / 2,
         bins=tuple(bins),
     )
 

@@ -14,6 +14,7 @@ import click
 from segue import text
 from segue.adapters.connect import connect_queue, ledger_exists
 from segue.errors import ConfigurationError, SegueError
+from segue.execution.recorded_run import record_run
 from segue.ingest.catalogue import look_up
 from segue.maintenance.erasure import (
     Eraser,
@@ -31,7 +32,6 @@ from segue.registry.publication import load_manifests, open_registry
 from segue_cli.command import Context, command, complete_path
 from segue_cli.exit_code import ExitCode
 from segue_cli.parameters import parse_duration, yes_option
-from segue_cli.recorded_run import record_run
 from segue_cli.views.output import build_table
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def erase(
                 context.output.stderr.print(*_render(found, dry_run=True))
                 what = text.format_count(len(uris), "file")
                 context.output.confirm(f"Erase {what} for good?", f"erase {what}")
-            with record_run(context, RunKind.ERASE) as report:
+            with record_run(context.graph, RunKind.ERASE) as report:
                 after = _erase(context, stack, places, uris, timeout)
                 report({"files_erased": len(uris)})
             found = [ErasedFile(uri=uri, places=places, before=before, after=after) for uri in uris]

@@ -17,6 +17,7 @@ from segue import text
 from segue.adapters.connect import ledger_exists
 from segue.clock import utc_now
 from segue.errors import ConfigurationError
+from segue.execution.recorded_run import record_run
 from segue.maintenance.garbage import Garbage, GarbageCollector, GarbageReason
 from segue.maintenance.old_runs import find_old_runs, remove_old_runs
 from segue.model.media_file import parse_location
@@ -24,7 +25,6 @@ from segue.model.run import RunKind
 from segue.registry.publication import find_pins
 from segue_cli.command import Context, command
 from segue_cli.parameters import parse_duration
-from segue_cli.recorded_run import record_run
 from segue_cli.views.output import build_table
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def _record(
 ) -> AbstractContextManager[Callable[[Mapping[str, int]], None]]:
     """Record the run if it deletes something."""
     if delete:
-        return record_run(context, RunKind.GC)
+        return record_run(context.graph, RunKind.GC)
     return contextlib.nullcontext(lambda _actions: None)
 
 

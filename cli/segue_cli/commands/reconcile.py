@@ -13,6 +13,7 @@ import click
 from segue import text
 from segue.clock import utc_now
 from segue.errors import ConfigurationError
+from segue.execution.recorded_run import record_run
 from segue.ingest.catalogue import build_media_filter
 from segue.ingest.exclusions import describe_passed_over, to_json
 from segue.maintenance.reconcile import DiscrepancyKind
@@ -27,7 +28,6 @@ from segue_cli.parameters import (
     yes_option,
 )
 from segue_cli.pipeline_progress import run_with_progress
-from segue_cli.recorded_run import record_run
 from segue_cli.views.output import build_table
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ def _execute(context: Context, run: ReconcileRun, options: PipelineOptions) -> R
     if run.dry_run:
         return compare()
     within, runner = RunSelection(prefix=format_name(run.prefix)), find_remote_runner(options)
-    with record_run(context, RunKind.RECONCILE, selection=within, runner=runner) as report:
+    with record_run(context.graph, RunKind.RECONCILE, selection=within, runner=runner) as report:
         found = compare()
         report({str(kind): n for kind, n in found.files.items()})
     return found

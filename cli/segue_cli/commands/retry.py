@@ -11,6 +11,7 @@ import click
 
 from segue import text
 from segue.adapters.connect import connect_queue, ledger_exists
+from segue.execution.recorded_run import record_run
 from segue.maintenance.retry import (
     DeadLetterReplay,
     JobRetry,
@@ -23,7 +24,6 @@ from segue.model.run import RunKind, RunSelection
 from segue.reports.job_states import select_kinds
 from segue_cli.command import Context, check_prefix, command
 from segue_cli.parameters import job_option, kind_option, prefix_option, yes_option
-from segue_cli.recorded_run import record_run
 from segue_cli.views.output import build_table
 
 EXAMPLES = 3
@@ -113,7 +113,7 @@ def _record(
     context: Context, selection: RetrySelection
 ) -> AbstractContextManager[Callable[[Mapping[str, int]], None]]:
     within = RunSelection(prefix=selection.prefix or None)
-    return record_run(context, RunKind.RETRY, jobs=selection.jobs, selection=within)
+    return record_run(context.graph, RunKind.RETRY, jobs=selection.jobs, selection=within)
 
 
 def _confirm(context: Context, counts: RetryCounts) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from starlette.concurrency import run_in_threadpool
@@ -12,8 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from segue.adapters.connect import connect_queue, ledger_exists
-from segue.clock import utc_now
-from segue.execution.run_recorder import RunRecorder
+from segue.execution.recorded_run import record_run
 from segue.maintenance.retry import (
     DeadLetterReplay,
     JobRetry,
@@ -21,9 +21,7 @@ from segue.maintenance.retry import (
     RetryCounts,
     RetrySelection,
 )
-from segue.model.media_file import parse_location
-from segue.model.message import build_request_id
-from segue.model.run import RunCounts, RunKind, RunRecord, RunSelection, RunState, find_user
+from segue.model.run import RunKind
 from segue.reports.failure_hints import HINTS
 from segue.reports.job_states import find_failures, select_kinds
 from segue_console.lookup import find_namespace
@@ -106,34 +104,17 @@ async def retry(request: Request) -> Response:
 
 
 def _retry(namespace: Namespace, selection: RetrySelection, is_confirmed: bool) -> RetryCounts:
-    stack, settings = namespace.stack, namespace.settings
+    stack, queue = namespace.stack, namespace.settings.queue
+    replay = JobRetry(graph=stack.graph, ledger=stack.ledger, selection=selection)
     if not is_confirmed:
-        replay = JobRetry(graph=stack.graph, ledger=stack.ledger, selection=selection)
         return replay.count()
-    if not ledger_exists(settings.queue):
-        replay = JobRetry(graph=stack.graph, ledger=stack.ledger, selection=selection)
-        return _record(namespace, selection, replay)
-    with closing(connect_queue(settings.queue, stack.graph)) as queue:
-        replay = JobRetry(graph=stack.graph, ledger=stack.ledger, selection=selection, queue=queue)
-        return _record(namespace, selection, replay)
-
-
-def _record(namespace: Namespace, selection: RetrySelection, replay: JobRetry) -> RetryCounts:
-    """Run a retry, with a record of it among the runs."""
-    run = RunRecord(
-        id=build_request_id(utc_now()),
-        kind=RunKind.RETRY,
-        state=RunState.RUNNING,
-        who=find_user(),
-        started_at=utc_now(),
-        selection=RunSelection(),
-        jobs=selection.jobs,
-    )
-    location = parse_location(namespace.graph.artifacts)
-    with RunRecorder(location, run, RunCounts, is_optional=True) as recorder:
+    with contextlib.ExitStack() as opened:
+        if ledger_exists(queue):
+            connected = opened.enter_context(closing(connect_queue(queue, stack.graph)))
+            replay = replace(replay, queue=connected)
+        report = opened.enter_context(record_run(stack.graph, RunKind.RETRY, jobs=selection.jobs))
         counts = replay.run()
-        actions = {"failed": counts.failed.total(), "blocked": counts.blocked.total()}
-        recorder.counts = RunCounts(actions={name: n for name, n in actions.items() if n})
+        report({"failed": counts.failed.total(), "blocked": counts.blocked.total()})
     return counts
 
 

@@ -4,16 +4,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from segue.errors import CorruptMedia
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
 
 def count_cells(data: bytes) -> int:
-    """Return how many values a table in Parquet has, which a few bytes may hold any number of."""
+    """Return how many values a table in Parquet has, which a few bytes may hold any number of.
+
+    Raises
+    ------
+    CorruptMedia
+        If it is no Parquet.
+    """
     import pyarrow as pa
     from pyarrow import parquet
 
-    found = parquet.read_metadata(pa.BufferReader(data))
+    try:
+        found = parquet.read_metadata(pa.BufferReader(data))
+    except (pa.ArrowException, OSError) as error:  # the latter for a damaged end
+        raise CorruptMedia(f"the table cannot be read ({error})") from error
     return int(found.num_rows * found.num_columns)
 
 

@@ -38,11 +38,15 @@ def draw_sparkline(
     high = max(means) if high is None else high
     steps = len(BLOCKS) - 1
     span = high / 2 - low / 2  # the difference of two numbers may be no number
-    scale = steps / span if high > low else 0.0
     return "".join(
-        " " if mean is None else BLOCKS[min(max(round((mean / 2 - low / 2) * scale), 0), steps)]
-        for mean in shares
+        " " if mean is None else BLOCKS[_choose(mean, low, span, steps)] for mean in shares
     )
+
+
+def _choose(value: float, low: float, span: float, steps: int) -> int:
+    """Return which of the blocks a value has; ``span`` is half of the range."""
+    share = (value / 2 - low / 2) / span if span > 0 else 0.0
+    return round(min(max(share, 0.0), 1.0) * steps)
 
 
 def iterate_fields(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:

@@ -149,7 +149,7 @@ class TestValues:
 class TestDistributions:
     def test_numbers_are_in_bins_from_the_lowest_to_the_highest(self):
         found = find([{"x": float(n)} for n in range(48)])["x"]
-        assert (found.low, found.high, found.median) == (0.0, 47.0, 24.0)
+        assert (found.low, found.high, found.median) == (0.0, 47.0, 23.5)
         assert sum(found.bins) == found.files == 48
         assert len(found.bins) == job_sample.BINS
         assert set(found.bins) == {2}

@@ -12,7 +12,13 @@ from segue.adapters.connect import connect_ledger
 from segue.errors import ConfigurationError, DatabaseReplaced, Unavailable
 from segue.model.settings import Settings
 from segue_console import namespace as module
-from segue_console.namespace import Namespace, open_namespaces
+from segue_console.namespace import (
+    COUNT_S,
+    READS_PER_HOUR,
+    Namespace,
+    find_pause_s,
+    open_namespaces,
+)
 
 PATIENCE_S = 30.0
 OTHER = """
@@ -248,6 +254,22 @@ def test_a_ledger_that_does_not_exist_yet_is_empty_until_it_does(tmp_path, write
     connect_ledger(url).close()
     assert found.stack is not empty
     found.close()
+
+
+@pytest.mark.parametrize(
+    ("took_s", "reads", "pause_s"),
+    [
+        (0.01, 0, COUNT_S),  # a ledger in a folder
+        (3.0, 0, 15.0),  # which is large
+        (0.2, 100, COUNT_S),  # in the cloud, with some thousand files
+        (2.0, 20_000, 72.0),  # a million
+        (20.0, 1_200_000, 4320.0),  # sixty millions
+    ],
+)
+def test_a_count_that_costs_more_is_made_less_often(took_s, reads, pause_s, monkeypatch):
+    monkeypatch.undo()  # as often as in truth
+    assert find_pause_s(took_s, reads) == pause_s
+    assert reads * 3600 / pause_s <= READS_PER_HOUR
 
 
 def copy_ledger(writer, path) -> None:

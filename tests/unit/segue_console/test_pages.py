@@ -322,7 +322,7 @@ class TestJob:
             writer.write(f"{n}.wav", beats=value)
         text = console.get("/default/jobs/beats/sample").text
         assert "all 10 files" in text
-        assert "tempo_bpm: 100 to 109, median 105" in text
+        assert "tempo_bpm: 100 to 109, median 104.5" in text
         assert "null in 3" in text
         assert "beats (length)" in text
 

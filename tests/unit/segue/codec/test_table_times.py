@@ -7,7 +7,8 @@ from datetime import datetime, time, timedelta
 import pyarrow as pa
 import pytest
 
-from segue.codec.table_times import limit_times
+from segue.codec.table_times import count_cells, limit_times
+from segue.errors import CorruptMedia
 
 START_NS = 1_577_840_523_123_456_789
 START = datetime(2020, 1, 1, 1, 2, 3, 123456)  # noqa: DTZ001 - of a column without a time zone
@@ -38,3 +39,9 @@ def test_a_time_zone_stays():
     [found] = limit_times(pa.table({"x": column})).column("x").to_pylist()
     assert type(found) is datetime
     assert found.isoformat() == "2020-01-01T02:02:03.123456+01:00"
+
+
+@pytest.mark.parametrize("data", [b"", b"junk", b"PAR1" + bytes(20) + b"PAR1"])
+def test_what_is_no_table_has_no_cells(data):
+    with pytest.raises(CorruptMedia, match="the table cannot be read"):
+        count_cells(data)

@@ -22,6 +22,12 @@ def test_a_sparkline_goes_from_the_lowest_to_the_highest(values, drawn):
     assert draw_sparkline(list(values)) == drawn
 
 
+@pytest.mark.parametrize("least", [5e-324, 1e-310, 1e-300])
+def test_a_sparkline_holds_the_smallest_numbers(least):
+    assert draw_sparkline([0.0, least])[0] == BLOCKS[0]
+    assert len(draw_sparkline([0.0, least])) == 2
+
+
 def test_a_sparkline_holds_the_largest_numbers():
     assert draw_sparkline([-1e308, 1e308]) == "▁█"
     assert draw_sparkline([1e308] * 100, 1) == "▁"

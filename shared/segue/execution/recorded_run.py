@@ -1,4 +1,4 @@
-"""Records the run of a command that changes what is there, such as ``segue gc --delete``."""
+"""Records the run of what changes what is there, such as ``segue gc --delete``."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from segue.model.run import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from segue_cli.command import Context
+    from segue.model.graph import Graph
 
 NOTHING = RunSelection()
 
 
 @contextlib.contextmanager
 def record_run(
-    context: Context,
+    graph: Graph,
     kind: RunKind,
     *,
     jobs: Sequence[str] = (),
@@ -38,7 +38,7 @@ def record_run(
 ) -> Iterator[Callable[[Mapping[str, int]], None]]:
     """Record a run; yield what is called with the actions of the run, by name, before it ends.
 
-    Whoever may not write beside the artifacts is warned, and runs the command all the same.
+    Whoever may not write beside the artifacts is warned, and goes on all the same.
     """
     run = RunRecord(
         id=build_request_id(utc_now()),
@@ -50,9 +50,7 @@ def record_run(
         selection=selection,
         jobs=tuple(jobs),
     )
-    recorder = RunRecorder(
-        parse_location(context.graph.artifacts), run, RunCounts, is_optional=True
-    )
+    recorder = RunRecorder(parse_location(graph.artifacts), run, RunCounts, is_optional=True)
 
     def report(actions: Mapping[str, int]) -> None:
         recorder.counts = RunCounts(actions={name: n for name, n in actions.items() if n})
